@@ -1,0 +1,6 @@
+"""Data small enough to travel with the code.
+
+Each set is one text file, vendored beside the script that made it and the licences of what it was made from
+(`licenses/`), and read by a module of its own: `phrases` is the Python manual, spelled in letters, with the
+sounds of its words.
+"""

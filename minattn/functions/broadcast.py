@@ -1,0 +1,20 @@
+"""Broadcasting and its gradient: what forward repeats, backward sums."""
+
+
+def add(x, term):
+    """x + term, where None adds nothing: optional biases read like the formula."""
+    return x if term is None else x + term
+
+
+def unbroadcast(gradient, like):
+    """Sum a gradient over every axis along which `like` was repeated; None mirrors None.
+
+    y[b, i] = x[i] for every b, so dx[i] = sum over b of dy[b, i].
+    """
+    if like is None:
+        return None
+    extra = gradient.ndim - like.ndim
+    if extra:
+        gradient = gradient.sum(axis=tuple(range(extra)))
+    repeated = tuple(axis for axis, n in enumerate(like.shape) if n == 1 != gradient.shape[axis])
+    return gradient.sum(axis=repeated, keepdims=True) if repeated else gradient

@@ -1,0 +1,48 @@
+"""softmax and log_softmax along the last axis, with masks.
+
+    weights_i = exp(scores_i) / sum_j exp(scores_j)
+
+A row with nothing to look at has weights 0 and gradients 0, never NaN.
+"""
+
+import numpy as np
+
+from minattn import validate
+
+
+def softmax(scores, mask=None):
+    """scores (..., S) -> weights (..., S); mask: booleans that broadcast to scores, True = may look."""
+    exponentials = np.exp(_from_peak(scores, mask))   # (..., S)  the largest is 1
+    total = exponentials.sum(axis=-1, keepdims=True)  # (..., 1)
+    return exponentials / np.where(total == 0, 1, total)
+
+
+def softmax_backward(dweights, weights):
+    """dscores_i = weights_i (dweights_i - sum_j dweights_j weights_j): every row of dscores sums to 0."""
+    return weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+
+
+def log_softmax(scores, mask=None):
+    """scores (..., S) -> log_weights (..., S): log(softmax(scores)), exact where the softmax underflows.
+
+    What may not be looked at has -inf.
+    """
+    scores = _from_peak(scores, mask)                              # (..., S)
+    total = np.exp(scores).sum(axis=-1, keepdims=True)             # (..., 1)
+    log_weights = scores - np.log(np.where(total == 0, 1, total))  # (..., S)
+    return np.where(scores.real == -np.inf, -np.inf, log_weights)  # last, so that its slope is 0 too
+
+
+def log_softmax_backward(dlog_weights, log_weights):
+    """dscores_i = dlog_weights_i - weights_i sum_j dlog_weights_j, over what may be looked at."""
+    dlog_weights = np.where(np.isfinite(log_weights), dlog_weights, 0)
+    return dlog_weights - np.exp(log_weights) * dlog_weights.sum(axis=-1, keepdims=True)
+
+
+def _from_peak(scores, mask):
+    """Scores less the largest of their row, so that exp cannot overflow; -inf where nobody may look."""
+    if mask is not None:
+        validate.boolean(mask)
+        scores = np.where(mask, scores, -np.inf)
+    peak = scores.real.max(axis=-1, keepdims=True)
+    return scores - np.where(np.isfinite(peak), peak, 0)  # a dead row's peak is -inf

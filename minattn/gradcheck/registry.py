@@ -1,0 +1,75 @@
+"""Everything here that has a gradient, by name, with the cases on which it is tried."""
+
+import numpy as np
+
+from minattn import attention, models, recurrent
+from minattn.attention import cases as attention_cases
+from minattn.functions import FUNCTIONS
+from minattn.op import Case, bind, pair
+from minattn.recurrent import cases as recurrent_cases
+
+
+def registry():
+    """{name: (op, cases)}, cases(rng) -> list of Case."""
+    named = {name: (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
+    for name, mechanism in attention.VARIANTS.items():
+        named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
+    cells = recurrent.CELLS | {"bidirectional rnn": bind(recurrent.bidirectional, cell=recurrent.rnn)}
+    for name, cell in cells.items():
+        named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))
+    memories = {"": {}, " rnn": {"cell": recurrent.rnn}}
+    memories |= {f" {name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
+    for name, model in models.MODELS.items():
+        for suffix, settings in memories.items():
+            named[name + suffix] = bind(model, **settings), lambda rng, op=model: list(op.cases(rng))
+    return named
+
+
+def function_cases(rng):
+    """{function: its cases}: every shape with all dimensions different, masks with dead rows, every option."""
+
+    def normal(*shape):
+        return rng.normal(size=shape)
+
+    def row(name, *inputs, **options):
+        return Case(name, {}, inputs, options)
+
+    mask = rng.random((2, 3, 5)) < 0.6
+    mask[0, 1] = False
+    hidden = normal(2, 3, 5)
+    hidden[~mask] = np.nan
+    ids = np.array([[0, 3, 3], [5, 3, 0]])
+    targets = np.array([[4, 0, 2], [1, 1, 3]])
+    ignored = normal(2, 3, 5)
+    ignored[targets == 1] = np.nan
+    away = normal(2, 3, 5)
+    away += np.sign(away) * 0.1  # no kink within reach
+    masked = [row("plain", normal(2, 3, 5)), row("masked", hidden, mask=mask), row("large", 300 * normal(2, 3, 5))]
+    return {
+        "softmax": [*masked, row("shared mask", normal(2, 3, 5), mask=mask[:, :1])],
+        "log_softmax": masked,
+        "linear": [row("bias", normal(2, 3, 4), normal(4, 5), normal(5)), row("no bias", normal(4), normal(4, 5))],
+        "tanh": [row("plain", normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
+        "sigmoid": [row("plain", normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
+        "relu": [row("plain", away)],
+        "layer_norm": [
+            row("gain and bias", normal(2, 3, 5), normal(5), normal(5)),
+            row("no bias", normal(2, 3, 5), normal(5), eps=0.1),
+        ],
+        "embedding": [row("rows read twice", normal(6, 4), ids), row("one row", normal(6, 4), np.array(2))],
+        "cross_entropy": [
+            row("plain", normal(2, 3, 5), targets),
+            row("NaN where ignored", ignored, targets, ignore_index=1),
+            row("smoothed", normal(2, 3, 5), targets, ignore_index=1, label_smoothing=0.2),
+            row("all ignored", normal(2, 3, 5), np.full_like(targets, 1), ignore_index=1),
+            row("large", 300 * normal(2, 3, 5), targets),
+        ],
+        "dropout": [
+            row("training", normal(2, 3, 5), p=0.3, rng=np.random.default_rng(1)),
+            row("evaluation", normal(2, 3, 5), p=0.3, rng=None),
+        ],
+    }
+
+
+def _listed(name):
+    return lambda rng: function_cases(rng)[name]

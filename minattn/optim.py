@@ -1,0 +1,67 @@
+"""Optimisers as pure functions over nested dicts: step(params, grads, state) -> params, state.
+
+    params, state = adam(params, grads, state, learning_rate=1e-3)          # state None at the start
+
+Nothing is written in place: the params that went in are still there, so a step can be looked at or taken back.
+"""
+
+import math
+
+import numpy as np
+
+from minattn import tree
+
+
+def sgd(params, grads, state=None, *, learning_rate, momentum=0.0):
+    """velocity = momentum * velocity + grad;  param -= learning_rate * velocity."""
+    if not momentum:
+        return tree.map(lambda p, g: p - learning_rate * g, params, grads), state
+    velocity = grads if state is None else tree.map(lambda v, g: momentum * v + g, state["velocity"], grads)
+    params = tree.map(lambda p, v: p - learning_rate * v, params, velocity)
+    return params, {"velocity": velocity}
+
+
+def adam(params, grads, state=None, *, learning_rate, betas=(0.9, 0.999), eps=1e-8):
+    """param -= learning_rate * mean / (sqrt(square) + eps), both running averages freed of their start at 0.
+
+    Kingma & Ba 2015, arXiv:1412.6980, algorithm 1. state: the averages `mean` and `square`, and the number of `steps`.
+    """
+    return adamw(params, grads, state, learning_rate=learning_rate, weight_decay=0.0, betas=betas, eps=eps)
+
+
+def adamw(params, grads, state=None, *, learning_rate, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8):
+    """Adam, and beside it every param shrinks by learning_rate * weight_decay: decay that Adam does not rescale.
+
+    Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
+    """
+    if state is None:
+        state = {"mean": tree.map(np.zeros_like, grads), "square": tree.map(np.zeros_like, grads), "steps": 0}
+    steps, (beta1, beta2) = state["steps"] + 1, betas
+    mean = tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state["mean"], grads)
+    square = tree.map(lambda s, g: beta2 * s + (1 - beta2) * (g * g), state["square"], grads)
+    pace = learning_rate / (1 - beta1**steps)
+    unbias = math.sqrt(1 - beta2**steps)
+    keep = 1 - learning_rate * weight_decay
+    params = tree.map(lambda p, m, s: keep * p - pace * m / (np.sqrt(s) / unbias + eps), params, mean, square)
+    return params, {"mean": mean, "square": square, "steps": steps}
+
+
+def clip(grads, max_norm):
+    """Scale all gradients together so that their common norm is at most max_norm -> grads, norm before.
+
+    Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063, algorithm 1. The norm is summed in float64. A norm that is NaN or
+    infinite raises FloatingPointError that names the first such array: nothing has been changed then.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive but is {max_norm}")
+    squares = [(path, float(np.square(grad.astype(np.float64)).sum())) for path, grad in tree.leaves(grads)]
+    norm = math.sqrt(sum(square for _, square in squares))
+    if not math.isfinite(norm):
+        path = next((path for path, square in squares if not math.isfinite(square)), "all together")
+        raise FloatingPointError(
+            f"the norm of the gradients is {norm}, first in {path}: the step before was too long, or the data holds "
+            f"NaN; nothing was changed"
+        )
+    if norm <= max_norm:
+        return grads, norm
+    return tree.map(lambda grad: grad * (max_norm / norm), grads), norm

@@ -1,0 +1,93 @@
+"""The time loop, forward and back through time, written once for every cell.
+
+A cell gives one step and its backward:
+
+    step(params, projected, state)  -> state, cache
+    step_backward(dstate, cache)    -> dprojected, dstate
+
+A padded time step neither changes the state nor receives a gradient, and its output is 0. Running in reverse is the
+same loop in the other order: the state waits at its start until the last real step of its sequence comes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minattn import validate
+
+
+class Cache(NamedTuple):
+    steps: list
+    real: list
+    order: range
+
+
+class Flow(NamedTuple):
+    """What goes back through time.
+
+    dprojected (B, T, *): at the sum that enters each step; dstate: at the initial state; reach: like the state, but
+    (B, T, N): the whole gradient that arrives at the state after each step.
+    """
+
+    dprojected: Any
+    dstate: Any
+    reach: Any
+
+
+def real_steps(lengths, inputs):
+    """One entry a time step of inputs (B, T, *): booleans (B, 1), or None where every sequence still goes on."""
+    B, T = inputs.shape[:2]
+    if lengths is None:
+        return [None] * T
+    lengths = validate.lengths(lengths, (B,), T)
+    shortest = int(lengths.min()) if lengths.size else T
+    lengths = np.asarray(lengths, like=inputs)[:, None]
+    return [None if t < shortest else t < lengths for t in range(T)]
+
+
+def hide(real, inputs):
+    """inputs (B, T, I) with zeros at padded steps: what is not there must not matter, even NaN."""
+    if all(step is None for step in real):
+        return inputs
+    return np.stack([_where(step, inputs[:, t], 0) for t, step in enumerate(real)], axis=1)
+
+
+def unroll(step, params, projected, state, real, reverse=False):
+    """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache."""
+    T = projected.shape[1]
+    order = range(T)[::-1] if reverse else range(T)
+    outputs, steps = [None] * T, [None] * T
+    for t in order:
+        new, steps[t] = step(params, projected[:, t], state)
+        outputs[t] = _where(real[t], new.hidden, 0)  # (B, N)
+        state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))
+    return (np.stack(outputs, axis=1), state), Cache(steps, real, order)
+
+
+def unroll_backward(step_backward, doutputs, dstate, cache):
+    """doutputs (B, T, N) or None, dstate like the state -> Flow."""
+    steps, real, order = cache
+    dprojected, reach = [None] * len(steps), [None] * len(steps)
+    for t in reversed(order):
+        # state = new where the step is real, else as before
+        dnew = type(dstate)(*(_where(real[t], part, 0) for part in dstate))
+        dbefore = type(dstate)(*(0 if real[t] is None else np.where(real[t], 0, part) for part in dstate))
+        # outputs[t] = new.hidden
+        if doutputs is not None:
+            dnew = dnew._replace(hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0))
+        # new = step(params, projected[t], state)
+        dprojected[t], dstate = step_backward(dnew, steps[t])
+        dstate = type(dstate)(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
+        reach[t] = dnew
+    reach = type(dstate)(*(np.stack(parts, axis=1) for parts in zip(*reach, strict=True)))
+    return Flow(np.stack(dprojected, axis=1), dstate, reach)
+
+
+def hidden_weight(dprojected, steps):
+    """dW_hidden = sum over steps of hidden^T dprojected, hidden being the state that entered: one product for all."""
+    hidden = np.stack([step.hidden for step in steps], axis=1)  # (B, T, N)
+    return hidden.reshape(-1, hidden.shape[-1]).mT @ dprojected.reshape(-1, dprojected.shape[-1])
+
+
+def _where(real, yes, no):
+    return yes if real is None else np.where(real, yes, no)

@@ -1,0 +1,153 @@
+"""Checks at the door: every error says what was expected, what came, and the likely cause."""
+
+import numpy as np
+
+from minattn import LETTERS
+
+
+def shapes(expected, **arrays):
+    """Check floating arrays against letters: {"query": "... T D"} -> sizes {"...": (B, H), "T": 5, "D": 8}.
+
+    One letter means one size wherever it stands; the leading axes "..." broadcast. None is passed over.
+    """
+    sizes, source = {"...": ()}, {}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        floating(name, array)
+        letters = expected[name].split()
+        free = letters[0] == "..."
+        letters = letters[1:] if free else letters
+        if array.ndim < len(letters) or (array.ndim > len(letters) and not free):
+            raise ValueError(
+                f"{name} needs the axes ({_axes(expected[name])}) but came with shape {array.shape}"
+                f"{'' if array.ndim else ': a single number, not an array of time steps'}"
+            )
+        leading = array.ndim - len(letters)
+        for axis, n in zip(letters, array.shape[leading:], strict=True):
+            times, letter = int(axis[:-1] or 1), axis[-1]  # "4N" is the axis of four gates
+            if n % times or sizes.setdefault(letter, n // times) != n // times:
+                first, first_shape = source.get(letter, (name, array.shape))
+                raise ValueError(
+                    f"{name} has {axis}={n} {LETTERS[letter]} but {first} has {letter}={sizes.get(letter)}: "
+                    f"{name} {array.shape} stands for ({_axes(expected[name])}), "
+                    f"{first} {first_shape} for ({_axes(expected[first])})"
+                )
+            source.setdefault(letter, (name, array.shape))
+        try:
+            sizes["..."] = np.broadcast_shapes(sizes["..."], array.shape[:leading])
+        except ValueError:
+            raise ValueError(
+                f"the leading axes {array.shape[:leading]} of {name} {array.shape} do not broadcast with "
+                f"{sizes['...']} of the arrays before it: batch and head axes must be equal or 1"
+            ) from None
+    return sizes
+
+
+def attention(expected, params, query, key, value, bias=None):
+    """Check the inputs and parameters of a mechanism -> the shape (..., T, S) of its scores."""
+    sizes = shapes(expected, query=query, key=key, value=value, **params)
+    if not sizes["S"]:
+        raise ValueError(f"key {key.shape} has S=0 source time steps: there is nothing to look at")
+    scores = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), sizes["T"], sizes["S"])
+    if bias is not None:
+        floating("bias", bias)
+        broadcasts("bias", bias.shape, scores, "(..., T, S)")
+    return scores
+
+
+def steps(inputs):
+    """A sequence (B, T, I) needs at least one time step."""
+    if not inputs.shape[1]:
+        raise ValueError(f"inputs {inputs.shape} have T=0 time steps: an empty sequence has no last state")
+
+
+def sequences(**ids):
+    """Integer ids (B, T) with at least one time step, all of one batch size."""
+    for name, array in ids.items():
+        if getattr(array, "ndim", 0) != 2:
+            came = getattr(array, "shape", type(array).__name__)
+            raise ValueError(f"{name} must hold token ids (B, T), one row a sequence, but came as {came}")
+        if not array.shape[1]:
+            raise ValueError(f"{name} {array.shape} has no time steps: an empty sequence says nothing")
+    if len({array.shape[0] for array in ids.values()}) > 1:
+        came = ", ".join(f"{name} {array.shape}" for name, array in ids.items())
+        raise ValueError(f"all sequences need one batch size B, but {came} came")
+
+
+def count(name, number):
+    """A whole number of at least 1."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1 but is {number!r}")
+
+
+def floating(name, array):
+    """Real or complex floating numbers; integers and booleans would lose every fraction."""
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} must be an array of floating numbers but is a {type(array).__name__}")
+    if array.dtype.kind not in "fc":
+        raise TypeError(
+            f"{name} must be floating but has dtype {array.dtype}: gradients need fractions, write {name}.astype(float)"
+        )
+
+
+def boolean(mask):
+    """True = may look. Numbers are refused, since 0/1, -inf/0 and True = hidden all exist elsewhere."""
+    dtype = getattr(mask, "dtype", None)
+    if dtype is None:
+        raise TypeError(f"mask must be a rule of minattn.masks or a boolean array but is a {type(mask).__name__}")
+    if dtype.kind != "b":
+        raise TypeError(
+            f"mask must be boolean, True = may look, but has dtype {dtype}: terms that are added to the scores "
+            f"belong in `bias`, and a mask of ones and zeros becomes boolean by mask.astype(bool)"
+        )
+
+
+def broadcasts(name, shape, target, meaning):
+    """shape must broadcast to target without making it larger."""
+    try:
+        fits = np.broadcast_shapes(shape, target) == tuple(target)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, which does not broadcast to {meaning} = {tuple(target)}: "
+            f"every axis must be equal or 1, counted from the right"
+        )
+
+
+def tokens(ids, V, *, name="ids", like=None):
+    """Integers in 0 .. V-1, of shape `like` where given."""
+    if getattr(ids, "dtype", None) is None or ids.dtype.kind not in "iu":
+        came = getattr(ids, "dtype", type(ids).__name__)
+        raise TypeError(f"{name} must be an array of integers, the numbers of tokens, but came as {came}")
+    if like is not None and ids.shape != like:
+        raise ValueError(f"{name} must have shape {like}, one token for each row of logits, but have {ids.shape}")
+    if ids.size and not (0 <= ids.min() and ids.max() < V):
+        wrong = ids.min() if ids.min() < 0 else ids.max()
+        raise ValueError(
+            f"{name} must lie in 0 .. V-1 = {V - 1} but {int(wrong)} came: the vocabulary has V={V} tokens, "
+            f"and padding needs an id of its own"
+        )
+
+
+def lengths(lengths, leading, steps, letter="T"):
+    """Integers in 0 .. steps for the leading axes (B, ...) of a batch -> the same as an array."""
+    lengths = lengths if hasattr(lengths, "dtype") else np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers, time steps of each sequence, but have dtype {lengths.dtype}")
+    fits = lengths.ndim <= len(leading) and all(
+        n in (1, m) for n, m in zip(lengths.shape, leading[: lengths.ndim], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"lengths {lengths.shape} must stand for the leading axes {tuple(leading)} of the batch, from the left"
+        )
+    if lengths.size and not (0 <= lengths.min() and lengths.max() <= steps):
+        wrong = lengths.min() if lengths.min() < 0 else lengths.max()
+        raise ValueError(f"lengths must lie in 0 .. {letter} = {steps} but {int(wrong)} came")
+    return lengths
+
+
+def _axes(letters):
+    return letters.replace(" ", ", ")
