@@ -14,7 +14,8 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
     functions masks tree validate op                  floor 0: arrays
     attention recurrent                               floor 1: mechanisms and cells
     models                                            floor 2: ops made of ops
-    gradcheck optim weights plots data demo look      the tools
+    gradcheck optim weights plots data                the tools
+    reader demo look                                  what they are for: learning to read aloud
 """
 
 __version__ = "0.1.0"

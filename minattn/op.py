@@ -38,12 +38,12 @@ def bind(op, **settings):
     Every function of the op receives those settings that its signature names; a setting that none of them names raises
     TypeError.
     """
-    functions = {name: f for name, f in vars(op).items() if inspect.isfunction(f) or isinstance(f, functools.partial)}
-    accepted = {name: set(inspect.signature(f).parameters) & settings.keys() for name, f in functions.items()}
-    unknown = settings.keys() - set().union(*accepted.values())
+    functions = {name: f for name, f in vars(op).items() if _defined_by(op, f)}
+    chosen = {name: {s: settings[s] for s in settings if _takes(f, s)} for name, f in functions.items()}
+    unknown = settings.keys() - set().union(*chosen.values())
     if unknown:
         raise TypeError(f"{label(op)} has no setting {', '.join(sorted(unknown))}")
-    bound = {name: functools.partial(f, **{s: settings[s] for s in accepted[name]}) for name, f in functions.items()}
+    bound = {name: functools.partial(f, **chosen[name]) for name, f in functions.items() if chosen[name]}
     return SimpleNamespace(**{**vars(op), **bound})
 
 
@@ -70,7 +70,9 @@ def pair(function, function_backward):
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
         return (gradients + (None,) * count)[:count], {}
 
-    return SimpleNamespace(__name__=function.__name__, init=lambda rng: {}, forward=forward, backward=backward)
+    return SimpleNamespace(
+        __name__=function.__name__, names=names, init=lambda rng: {}, forward=forward, backward=backward
+    )
 
 
 def halves(op):
@@ -99,6 +101,8 @@ def halves(op):
 
 def inputs(op):
     """The names of forward's inputs, which stand between params and the star."""
+    if hasattr(op, "names"):
+        return op.names
     parameters = list(inspect.signature(op.forward).parameters.values())[1:]
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
@@ -117,3 +121,14 @@ def initialise(op, rng, sizes):
 def label(op):
     """The last part of the op's name: minattn.attention.dot -> dot."""
     return getattr(op, "__name__", "op").rsplit(".", 1)[-1]
+
+
+def _defined_by(op, value):
+    """A function of the op itself: neither imported by its file nor a class."""
+    function = value.func if isinstance(value, functools.partial) else value
+    return inspect.isfunction(function) and function.__module__ in (op.__name__, __name__)
+
+
+def _takes(function, setting):
+    parameters = inspect.signature(function).parameters
+    return setting in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -16,7 +16,8 @@ def sgd(params, grads, state=None, *, learning_rate, momentum=0.0):
     """velocity = momentum * velocity + grad;  param -= learning_rate * velocity."""
     if not momentum:
         return tree.map(lambda p, g: p - learning_rate * g, params, grads), state
-    velocity = grads if state is None else tree.map(lambda v, g: momentum * v + g, state["velocity"], grads)
+    velocity = tree.map(np.zeros_like, grads) if state is None else state["velocity"]
+    velocity = tree.map(lambda v, g: momentum * v + g, velocity, grads)
     params = tree.map(lambda p, v: p - learning_rate * v, params, velocity)
     return params, {"velocity": velocity}
 
@@ -36,7 +37,7 @@ def adamw(params, grads, state=None, *, learning_rate, weight_decay=0.01, betas=
     """
     if state is None:
         state = {"mean": tree.map(np.zeros_like, grads), "square": tree.map(np.zeros_like, grads), "steps": 0}
-    steps, (beta1, beta2) = state["steps"] + 1, betas
+    steps, (beta1, beta2) = int(state["steps"]) + 1, betas
     mean = tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state["mean"], grads)
     square = tree.map(lambda s, g: beta2 * s + (1 - beta2) * (g * g), state["square"], grads)
     pace = learning_rate / (1 - beta1**steps)
@@ -49,19 +50,22 @@ def adamw(params, grads, state=None, *, learning_rate, weight_decay=0.01, betas=
 def clip(grads, max_norm):
     """Scale all gradients together so that their common norm is at most max_norm -> grads, norm before.
 
-    Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063, algorithm 1. The norm is summed in float64. A norm that is NaN or
-    infinite raises FloatingPointError that names the first such array: nothing has been changed then.
+    Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063, algorithm 1. The norm is summed in float64. A gradient that
+    is NaN or infinite raises FloatingPointError with its name: nothing has been changed then.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive but is {max_norm}")
-    squares = [(path, float(np.square(grad.astype(np.float64)).sum())) for path, grad in tree.leaves(grads)]
-    norm = math.sqrt(sum(square for _, square in squares))
-    if not math.isfinite(norm):
-        path = next((path for path, square in squares if not math.isfinite(square)), "all together")
-        raise FloatingPointError(
-            f"the norm of the gradients is {norm}, first in {path}: the step before was too long, or the data holds "
-            f"NaN; nothing was changed"
-        )
+    wide = [(path, grad.astype(np.float64)) for path, grad in tree.leaves(grads)]
+    peaks = [float(np.abs(grad).max()) if grad.size else 0.0 for _, grad in wide]
+    peak = max(peaks, default=0.0)
+    for (path, _), largest in zip(wide, peaks, strict=True):
+        if not math.isfinite(largest):
+            raise FloatingPointError(
+                f"the gradient {path} holds {largest}: the step before was too long, or the data holds NaN; nothing "
+                f"was changed"
+            )
+    # squares of numbers beyond 1e154 overflow: measure all by the largest
+    norm = peak * math.sqrt(sum(float(((grad / peak) * (grad / peak)).sum()) for _, grad in wide)) if peak else 0.0
     if norm <= max_norm:
         return grads, norm
     return tree.map(lambda grad: grad * (max_norm / norm), grads), norm

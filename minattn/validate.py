@@ -46,6 +46,7 @@ def shapes(expected, **arrays):
 
 def attention(expected, params, query, key, value, bias=None):
     """Check the inputs and parameters of a mechanism -> the shape (..., T, S) of its scores."""
+    parameters(expected, params, inputs=("query", "key", "value"))
     sizes = shapes(expected, query=query, key=key, value=value, **params)
     if not sizes["S"]:
         raise ValueError(f"key {key.shape} has S=0 source time steps: there is nothing to look at")
@@ -56,10 +57,26 @@ def attention(expected, params, query, key, value, bias=None):
     return scores
 
 
-def steps(inputs):
-    """A sequence (B, T, I) needs at least one time step."""
-    if not inputs.shape[1]:
+def parameters(expected, params, inputs):
+    """The names of the parameters are those of SHAPES; b, a bias, may be left out."""
+    names = [name for name in expected if name not in inputs]
+    if missing := [name for name in names if name not in params and name != "b"]:
+        raise ValueError(f"the parameters of this op need {', '.join(missing)}, but hold {', '.join(params) or 'none'}")
+    if unknown := [name for name in params if name not in names]:
+        raise ValueError(f"the parameters hold {', '.join(unknown)}, which this op does not have: {', '.join(names)}")
+
+
+def recurrence(expected, params, inputs, State, state):
+    """Check the inputs (B, T, I), the state and the parameters of a cell -> the sizes by letter."""
+    fields = State._fields
+    if state is not None and (not isinstance(state, tuple) or len(state) != len(fields)):
+        came = f"{len(state)} arrays" if isinstance(state, tuple) else type(state).__name__
+        raise ValueError(f"the state must be a tuple ({', '.join(fields)}) of arrays (B, N) but {came} came")
+    parameters(expected, params, inputs=("inputs", *fields))
+    sizes = shapes(expected, inputs=inputs, **params, **dict(zip(fields, state or (), strict=False)))
+    if not sizes["T"]:
         raise ValueError(f"inputs {inputs.shape} have T=0 time steps: an empty sequence has no last state")
+    return sizes
 
 
 def sequences(**ids):

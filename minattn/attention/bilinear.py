@@ -10,10 +10,13 @@ equation 8, "general". The keys are projected once for all the queries that will
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minattn import masks, validate
 from minattn.attention import plain
+from minattn.attention.cases import SIZES, typical
 from minattn.functions import add, linear, linear_backward, softmax, softmax_backward, unbroadcast
-from minattn.op import Memory
+from minattn.op import Case, Memory
 
 SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T E"
 SHAPES |= {"W": "N D"}
@@ -120,3 +123,12 @@ def attend_backward(dcontext, cache):
     dkey = unbroadcast(dscores.mT @ query, key)
     dquery = unbroadcast(dscores @ key, query)
     return (dquery, Memory(dkey, dvalue), dbias), {}
+
+
+def cases(rng):
+    """The typical ones, and W = 1 / sqrt(D), with which this is dot-product attention."""
+    yield from typical(rng, SHAPES)
+    B, T, S, D, E = (SIZES[letter] for letter in "BTSDE")
+    inputs = rng.normal(size=(B, T, D)), rng.normal(size=(B, S, D)), rng.normal(size=(B, S, E))
+    same = {"W": np.eye(D) / math.sqrt(D)}
+    yield Case("W = 1 / sqrt(D)", SIZES, inputs, twin="dot", params=same)

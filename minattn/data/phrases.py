@@ -97,9 +97,9 @@ class Phrases(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """B phrases as int64 ids, padded with PAD to the longest: S letters, T phonemes and one START or END."""
+    """B phrases as int64 ids, padded with PAD to the longest: letters and END, phonemes and START or END."""
 
-    source: np.ndarray  # (B, S)
+    source: np.ndarray  # (B, S)  letters + END
     source_lengths: np.ndarray  # (B,)
     target_in: np.ndarray  # (B, T)  START + phonemes
     target_out: np.ndarray  # (B, T)  phonemes + END
@@ -191,7 +191,7 @@ def _bad(path, number, what):
 
 
 def encode(text):
-    """A text -> its letter ids (S,), int64.
+    """A text -> the ids of its letters and END (S,), int64: END is where a reader looks to know that it is done.
 
     Capitals become small letters, hyphens and runs of white space one space, curly apostrophes straight ones.
     Any other character, or an empty text, raises ValueError.
@@ -202,7 +202,7 @@ def encode(text):
         raise ValueError(f"{', '.join(map(repr, unknown[:10]))} {verb} not in the alphabet: {_ALLOWED}")
     if not plain:
         raise ValueError(f"the text is empty: {_ALLOWED}")
-    return np.array([_LETTER_ID[letter] for letter in plain], dtype=np.int64)
+    return np.array([*(_LETTER_ID[letter] for letter in plain), END], dtype=np.int64)
 
 
 def spell(ids):

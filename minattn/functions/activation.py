@@ -26,10 +26,10 @@ def sigmoid_backward(dout, out):
 
 
 def relu(x):
-    """x of any shape -> max(x, 0)."""
-    return np.where(x.real > 0, x, 0)
+    """x of any shape -> max(x, 0); NaN stays NaN."""
+    return np.where(x.real <= 0, 0, x)
 
 
 def relu_backward(dout, out):
     """1 where x was positive, else 0; at the kink itself 0."""
-    return np.where(out.real > 0, dout, 0)
+    return np.where(out.real <= 0, 0, dout)

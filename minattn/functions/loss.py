@@ -28,6 +28,9 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
     Targets equal to ignore_index are not counted, and what their logits hold never matters. Where none is counted
     the mean is 0. The loss is in nats.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1] but is {label_smoothing}: it is a share of certainty")
+    validate.floating("logits", logits)
     V = logits.shape[-1]
     counted = np.ones_like(targets, dtype=bool) if ignore_index is None else targets != ignore_index
     targets = np.where(counted, targets, 0)

@@ -67,7 +67,7 @@ def check(op, params, inputs, options=None, rng=None, *, derivative=complex_step
     function, (out, cache), dout, point = _problem(op, params, inputs, options, rng)
     dinputs, dparams = op.backward(dout, cache)
     numeric_inputs, numeric_params = derivative(function, point, dout)
-    names = input_names(op) if len(input_names(op)) >= len(inputs) else [f"input {i}" for i in range(len(inputs))]
+    names = input_names(op)
     analytic = dict(zip(names, dinputs, strict=False)) | dparams
     numeric = dict(zip(names, numeric_inputs, strict=False)) | numeric_params
     floor = FLOOR * max((np.abs(n).max(initial=0.0) for _, n in tree.leaves((numeric, dout))), default=1.0)
@@ -88,8 +88,9 @@ def check_case(op, case, rng, **settings):
 
 def case_params(op, case, rng):
     """Parameters for a Case: its own, or `init` and a little noise."""
-    params = initialise(op, rng, case.sizes) if case.params is None else case.params
-    return tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), params)
+    if case.params is not None:
+        return case.params
+    return tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), initialise(op, rng, case.sizes))
 
 
 def adjoint(op, params, inputs, options=None, rng=None):

@@ -87,9 +87,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     lengths (B,): steps beyond a sequence's length do not exist for it; the state returned is the one after its last
     real step. reverse: from the last real step to the first. Raises TypeError for integers, ValueError for shapes.
     """
-    given = dict(zip(State._fields, state, strict=True)) if state is not None else {}
-    sizes = validate.shapes(SHAPES, inputs=inputs, **given, **params)
-    validate.steps(inputs)
+    sizes = validate.recurrence(SHAPES, params, inputs, State, state)
     real = real_steps(lengths, inputs)
     inputs = hide(real, inputs)
     projected = linear(inputs, params["W_input"], params["b"])  # (B, T, N)

@@ -174,7 +174,7 @@ def letters(ids):
 def test_encode():
     ids = phrases.encode("  The user\u2019s\n built-in\tClass ")
     assert letters(ids) == "the user's built in class" and ids.dtype == np.int64
-    assert len(phrases.encode("word " * 30)) == 149  # longer than any phrase: the caller decides
+    assert len(phrases.encode("word " * 30)) == 149 + 1  # longer than any phrase: the caller decides
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def test_batch(real):
     chosen = real.test[:5]
     made = phrases.batch(chosen)
     assert all(array.dtype == np.int64 for array in made)
-    assert made.source.shape == (5, max(len(phrase.text) for phrase in chosen))
+    assert made.source.shape == (5, 1 + max(len(phrase.text) for phrase in chosen))
     assert made.target_in.shape == made.target_out.shape == (5, max(made.target_lengths))
     for i, phrase in enumerate(chosen):
         size, length = made.source_lengths[i], made.target_lengths[i]
-        assert letters(made.source[i, :size]) == phrase.text
+        assert letters(made.source[i, : size - 1]) == phrase.text and made.source[i, size - 1] == phrases.END
         assert made.target_in[i, 0] == START and made.target_out[i, length - 1] == END
         assert (made.target_in[i, 1:length] == made.target_out[i, : length - 1]).all()
         assert phrases.spell(made.target_out[i]) == phrases.spell(made.target_in[i]) == phrase.phonemes

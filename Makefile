@@ -1,0 +1,58 @@
+# make demo | test | lint | parity | oldest: each sets up what it needs in a virtual environment in this folder.
+
+PYTHON ?= python3
+# The products here are small: one BLAS thread is the fastest, and the same everywhere.
+export OPENBLAS_NUM_THREADS = 1
+export OMP_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+export VECLIB_MAXIMUM_THREADS = 1
+
+.PHONY: help demo look test lint parity oldest clean
+
+help:
+	@echo "make demo    train both readers and draw what attention buys (3 minutes)"
+	@echo "make look    PHRASE=\"any phrase\": read it aloud"
+	@echo "make test    the whole test suite (under 5 minutes)"
+	@echo "make lint    ruff: format and lint"
+	@echo "make parity  compare everything with PyTorch (installs it)"
+	@echo "make oldest  the test suite on the oldest NumPy allowed"
+	@echo "make clean   remove the virtual environments and caches"
+
+demo: .venv/test
+	.venv/bin/python -m minattn demo $(OPTIONS)
+
+PHRASE ?= the value of the expression
+look: .venv/test
+	.venv/bin/python -m minattn look "$(PHRASE)"
+
+test: .venv/test
+	.venv/bin/python -m pytest -n 2 $(OPTIONS)
+
+lint: .venv/dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+parity: .venv/compare
+	.venv/bin/python -m pytest -m parity tests/parity $(OPTIONS)
+
+oldest: .venv-oldest/test
+	.venv-oldest/bin/python -m pytest -n 2 $(OPTIONS)
+
+clean:
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache build dist
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/test .venv/dev: .venv/%: pyproject.toml | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+.venv/compare: .venv/test
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	@touch $@
+
+.venv-oldest/test: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check "numpy==2.0.0" --editable ".[test]"
+	@touch $@

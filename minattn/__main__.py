@@ -1,0 +1,47 @@
+"""python -m minattn demo | look | gradcheck"""
+
+import argparse
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 3 minutes)"),
+    "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
+    "gradcheck": ("minattn.gradcheck.command", "compare every gradient of an op with the complex step"),
+}
+
+
+def main(argv=None):
+    """Run one command -> exit status; what the user can mend is one sentence on stderr and status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="python -m minattn",
+        description="Learn, check and trust attention: NumPy only, every backward pass by hand and proven.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (module, purpose) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        if name in argv:  # only the command that was asked for is imported
+            importlib.import_module(module).add_arguments(command)
+    arguments = parser.parse_args(argv)
+    try:
+        status = importlib.import_module(COMMANDS[arguments.command][0]).main(arguments)
+        sys.stdout.flush()
+        return status
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name not in ("matplotlib", "tqdm"):
+            raise
+        hint = ': pip install "minattn[demo]"' if isinstance(error, ModuleNotFoundError) else ""
+        print(f"minattn {arguments.command}: {error}{hint}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""The main job: two readers of one size, one with a fixed vector and one with attention, learn to read aloud.
+
+It trains both side by side, checks every gradient of both, and shows what attention buys: error against the length of
+the phrase (the shape of Bahdanau 2015, figure 2), an alignment, and how much gradient reaches every letter.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from minattn import gradcheck, look, reader, tree
+from minattn.data import phrases
+from minattn.recurrent import rnn
+from minattn.weights import load, replace, save
+
+QUICK = {"updates": 12, "N": 12, "I": 8, "batch": 32}
+CHECKPOINT, RESULTS = "demo.npz", "demo.json"
+
+
+def add_arguments(parser):
+    defaults = reader.Settings()
+    parser.add_argument("--attention", default=defaults.attention, choices=list(reader.VARIANTS), help="the mechanism")
+    parser.add_argument("--updates", type=int, help=f"training steps for each reader (default {defaults.updates})")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="same seed, same figures (default 0)")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="where figures and demo.json go")
+    parser.add_argument("--quick", action="store_true", help="a few seconds: shows that everything runs, learns little")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run in --out was stopped")
+
+
+def main(arguments):
+    """Train, check, measure, draw; -> exit status."""
+    settings = reader.Settings(attention=arguments.attention, seed=arguments.seed)
+    settings = settings._replace(**QUICK) if arguments.quick else settings
+    settings = settings._replace(updates=settings.updates if arguments.updates is None else arguments.updates)
+    if settings.updates < 1:
+        raise ValueError(f"--updates must be at least 1 but is {settings.updates}")
+    data = phrases.load()
+    test = data.test[:120] if arguments.quick else data.test
+    checkpoint = arguments.out / CHECKPOINT
+    runs, seconds = _resume(checkpoint, settings) if arguments.resume else (reader.start(settings), {})
+    print(f"Learning to read {len(data.train):,} phrases of the Python manual aloud: {settings.updates} updates each.")
+    for name, run in runs.items():
+        print(f"  {name:14} {sum(leaf.size for _, leaf in tree.leaves(run.params)):8,} parameters")
+
+    runs, seconds, stopped = train(runs, settings, data.train, seconds)
+    _keep(checkpoint, runs, settings, seconds)
+    done = len(runs[reader.FIXED].losses)
+    if stopped:
+        print(f"Stopped after {done} of {settings.updates} updates; --resume goes on from there.")
+
+    readings = {name: reader.read(name, run.params, [p.text for p in test]) for name, run in runs.items()}
+    errors = count_errors(readings, test)
+    checks = check_gradients(settings, runs, test)
+    results = {
+        "settings": settings._asdict(),
+        "updates": done,
+        "seconds": seconds,
+        "parameters": {name: sum(x.size for _, x in tree.leaves(run.params)) for name, run in runs.items()},
+        "gradient_error": checks,
+        "phonemes_wrong": errors,
+        "examples": examples(readings, test),
+        "losses": {name: run.losses for name, run in runs.items()},
+    }
+    results["figures"] = draw(arguments.out, settings, runs, test, readings, errors)
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    replace(arguments.out / RESULTS, lambda partial: partial.write_text(text, encoding="utf-8"))
+    print(table(results))
+    print(f"Figures and {RESULTS} are in {arguments.out}/: {', '.join(results['figures'])}")
+    return 0
+
+
+def train(runs, settings, train, seconds):
+    """Update both readers in turn on the same batches; Ctrl-C ends it and keeps what was learned."""
+    from tqdm import tqdm
+
+    done = len(runs[reader.FIXED].losses)
+    seconds = {name: seconds.get(name, 0.0) for name in runs}
+    batches = reader.batches(settings, train)
+    for _ in range(done):
+        next(batches)
+    stopped, pause = False, 0.1 if sys.stderr.isatty() else 10  # a log wants fewer lines than a screen
+    with tqdm(total=settings.updates, initial=done, unit="update", dynamic_ncols=True, mininterval=pause) as bar:
+        try:
+            for batch in batches:
+                if bar.n >= settings.updates:
+                    break
+                after, spent = {}, {}
+                for name, run in runs.items():
+                    begin = time.perf_counter()
+                    after[name] = reader.update(name, run, batch, settings)
+                    spent[name] = seconds[name] + time.perf_counter() - begin
+                runs, seconds = after, spent
+                bar.set_postfix({name: f"{np.mean(run.losses[-20:]):.3f}" for name, run in runs.items()}, refresh=False)
+                bar.update()
+        except KeyboardInterrupt:
+            stopped = True
+    return runs, seconds, stopped
+
+
+def count_errors(readings, test):
+    """Wrong phonemes (insertions, deletions, substitutions) by bucket of source length, for known and unseen words."""
+    rows = []
+    for low, high in reader.BUCKETS:
+        inside = [i for i, phrase in enumerate(test) if low <= len(phrase.text) <= high]
+        for kind, unseen in (("known words", False), ("unseen words", True)):
+            chosen = [i for i in inside if test[i].unseen == unseen]
+            wrong = {
+                name: sum(phrases.distance(read[i].phonemes, test[i].phonemes) for i in chosen)
+                for name, read in readings.items()
+            }
+            total = sum(len(test[i].phonemes) for i in chosen)
+            rows.append({"letters": [low, high], "words": kind, "phrases": len(chosen), "phonemes": total} | wrong)
+    return rows
+
+
+def check_gradients(settings, runs, test):
+    """The largest error of both readers: every element of a small one, and the adjoint test at full size."""
+    largest = {}
+    for name, run in runs.items():
+        model, rng = reader.op(name), np.random.default_rng(settings.seed)
+        small = max(gradcheck.check_case(model, case, rng).error for case in model.cases(rng))
+        batch = phrases.batch(test[:8])
+        inputs, lengths = (batch.source, batch.target_in), {"source_lengths": batch.source_lengths}
+        full = gradcheck.adjoint(model, tree.astype(run.params, np.float64), inputs, lengths, rng)
+        largest[name] = {"every element, small": small, "adjoint test, trained": full}
+    return largest
+
+
+def examples(readings, test, count=8):
+    """A few readings beside the right answer, spread over the lengths."""
+    order = sorted(range(len(test)), key=lambda i: (len(test[i].text), i))
+    picked = [order[round(k * (len(order) - 1) / (count - 1))] for k in range(count)]
+    return [
+        {"text": test[i].text, "right": " ".join(test[i].phonemes)}
+        | {name: " ".join(read[i].phonemes) for name, read in readings.items()}
+        for i in picked
+    ]
+
+
+def table(results):
+    """Error by length, gradient errors and times, as text."""
+    names = list(results["seconds"])
+    lines = ["", f"{'wrong phonemes':24}{'phrases':>8}" + "".join(f"{name:>16}" for name in names)]
+
+    def line(title, rows):
+        total = sum(row["phonemes"] for row in rows)
+        cells = [f"{sum(row[name] for row in rows) / total:16.1%}" if total else f"{'-':>16}" for name in names]
+        return f"{title:24}{sum(row['phrases'] for row in rows):8}" + "".join(cells)
+
+    rows = results["phonemes_wrong"]
+    for low, high in reader.BUCKETS:
+        lines.append(line(f"  {low:2} to {high:2} letters", [row for row in rows if row["letters"] == [low, high]]))
+    for kind in ("known words", "unseen words"):
+        lines.append(line(f"  all, {kind}", [row for row in rows if row["words"] == kind]))
+    largest = {name: max(errors.values()) for name, errors in results["gradient_error"].items()}
+    lines += ["", f"{'largest gradient error':32}" + "".join(f"{largest[name]:16.1e}" for name in names)]
+    lines += [f"{'seconds of training':32}" + "".join(f"{results['seconds'][name]:16.1f}" for name in names), ""]
+    return "\n".join(lines)
+
+
+def draw(out, settings, runs, test, readings, errors):
+    """The three figures -> their file names."""
+    from matplotlib import pyplot
+
+    from minattn import plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    names = list(runs)
+    size = f"{settings.N} recurrent features, {len(runs[names[0]].losses)} updates"
+
+    def finish(figure, name):
+        replace(out / name, lambda partial: figure.savefig(partial, dpi=150, metadata={"Software": None}))
+        pyplot.close(figure)
+        return name
+
+    # error against length
+    figure, ax = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    wrong = {name: [share(errors, bucket, name) for bucket in reader.BUCKETS] for name in names}
+    plots.curves(
+        {label(name): shares for name, shares in wrong.items()},
+        [f"{low}–{high}" for low, high in reader.BUCKETS],
+        ax=ax,
+        title=f"One vector cannot hold a long phrase: attention looks back\n({len(test)} unread phrases; {size})",
+        xlabel="length of the phrase (letters)",
+        ylabel="phonemes wrong",
+        percent=True,
+    )
+    files = [finish(figure, "error_by_length.png")]
+
+    # an alignment
+    chosen = silent_letters(readings[settings.attention], test)
+    reading = readings[settings.attention][chosen]
+    title = "Which letters each phoneme was read from\n(learned, never told)"
+    files.append(look.draw(reading, test[chosen].text, out / "alignment.png", title).name)
+
+    # gradient flow
+    tall, length = most_common_length(test)
+    before = {name: reader.initial(settings, name) for name in names}
+    before = {f"LSTM, {label(name)}": reader.gradient_at_source(name, params, tall) for name, params in before.items()}
+    plain = reader.initial(settings, reader.FIXED, cell=rnn)
+    before["RNN, fixed vector"] = reader.gradient_at_source(reader.FIXED, plain, tall, cell=rnn)
+    after = {f"LSTM, {label(name)}": reader.gradient_at_source(name, run.params, tall) for name, run in runs.items()}
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    for ax, norms, when in zip(axes, (before, after), ("before training", "after training"), strict=True):
+        plots.gradient_flow(
+            norms,
+            ax=ax,
+            title=f"{when.capitalize()}: what the last phoneme\nsends back to every letter",
+            xlabel=f"position of the letter ({len(tall)} phrases of {length} letters)",
+            ylabel="norm of d logit / d letter",
+        )
+    return [*files, finish(figure, "gradient_flow.png")]
+
+
+def label(name):
+    """How a reader is called in figures."""
+    return name if name == reader.FIXED else f"{name} attention"
+
+
+def silent_letters(readings, test):
+    """The phrase of 16 to 28 letters, known words, read without a mistake, with most letters that make no sound."""
+    right = [
+        i
+        for i, phrase in enumerate(test)
+        if 16 <= len(phrase.text) <= 28 and not phrase.unseen and readings[i].phonemes == phrase.phonemes
+    ]
+    candidates = right or [i for i, phrase in enumerate(test) if 16 <= len(phrase.text) <= 28]
+    return max(candidates, key=lambda i: (len(test[i].text) - len(test[i].phonemes), -i))
+
+
+def most_common_length(test):
+    """The long phrases of the commonest length beyond 40 letters, and that length: one row each in a plot."""
+    lengths = [len(phrase.text) for phrase in test if len(phrase.text) > 40]
+    length = max(sorted(set(lengths)), key=lengths.count)
+    return [phrase for phrase in test if len(phrase.text) == length], length
+
+
+def share(errors, bucket, name):
+    """The share of wrong phonemes of one reader in one bucket of lengths."""
+    rows = [row for row in errors if row["letters"] == list(bucket)]
+    total = sum(row["phonemes"] for row in rows)
+    return sum(row[name] for row in rows) / total if total else np.nan
+
+
+def _keep(path, runs, settings, seconds):
+    """The checkpoint: parameters, what the optimiser knows, and where the data stands."""
+    content = {name: {"params": run.params, "state": run.state} for name, run in runs.items() if run.losses}
+    about = {"settings": settings._asdict(), "seconds": seconds}
+    save(path, content, about | {"losses": {name: run.losses for name, run in runs.items()}})
+
+
+def _resume(path, settings):
+    content, about = load(path)
+    if about["settings"] != settings._asdict():
+        changed = [key for key, value in settings._asdict().items() if about["settings"].get(key) != value]
+        was = ", ".join(f"{key}={about['settings'].get(key)}" for key in changed)
+        raise ValueError(f"{path} was trained with {was}: give the same options to go on, or leave out --resume")
+    runs = {name: reader.Run(c["params"], c["state"], tuple(about["losses"][name])) for name, c in content.items()}
+    return runs or reader.start(settings), about["seconds"]

@@ -1,0 +1,48 @@
+"""python -m minattn gradcheck NAME: a line for each array with its largest error over all cases."""
+
+import time
+
+import numpy as np
+
+from minattn.gradcheck.check import TOLERANCE, Row, check_case
+from minattn.gradcheck.registry import registry
+
+
+def add_arguments(parser):
+    parser.add_argument("name", nargs="*", default=["all"], help="names of ops, or `all`; `list` shows the names")
+    parser.add_argument("--seed", type=int, default=0, help="of inputs, parameters and upstream gradients")
+
+
+def main(arguments):
+    """Print the report of every op asked for; -> 1 where any gradient is wrong."""
+    known = registry()
+    if "list" in arguments.name:
+        print("\n".join(known))
+        return 0
+    names = list(known) if "all" in arguments.name else arguments.name
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no op is called {unknown[0]!r}; there are {', '.join(known)}")
+    begin, wrong = time.perf_counter(), 0
+    for name in names:
+        op, cases = known[name]
+        cases = cases(np.random.default_rng(arguments.seed))
+        rows = worst(op, cases, arguments.seed)
+        print(f"{name}  ({len(cases)} cases)")
+        for row in rows:
+            right = row.error <= TOLERANCE
+            wrong += not right
+            print(f"  {'ok   ' if right else 'WRONG'} {row.name:34} error {row.error:.1e}  {row.remark}".rstrip())
+    spent = time.perf_counter() - begin
+    print(f"{'every gradient is right' if not wrong else f'{wrong} gradients are WRONG'}: complex step, {spent:.1f} s")
+    return int(wrong > 0)
+
+
+def worst(op, cases, seed):
+    """One row for each array: its largest error over the cases, and the case where that is."""
+    rows = {}
+    for case in cases:
+        for row in check_case(op, case, np.random.default_rng([seed, 1])).rows:
+            if row.name not in rows or row.error > rows[row.name].error:
+                remark = f"{row.remark} ({case.name})" if row.remark else f"({case.name})"
+                rows[row.name] = Row(row.name, row.shape, row.error, remark)
+    return list(rows.values())

@@ -1,0 +1,99 @@
+"""The hook: type a phrase and see it read aloud, letter by letter, with attention and without.
+
+The readers come with the package, trained by the demo's own code (`minattn.data.make_readers`).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from minattn import reader, tree
+from minattn.data import phrases
+from minattn.weights import load, replace
+
+WEIGHTS = Path(phrases.__file__).with_name("readers.npz")
+SHADES = " ░▒▓█"
+PLAIN_SHADES = " .:*#"  # where the terminal has no block characters
+
+
+def add_arguments(parser):
+    parser.add_argument("phrase", nargs="+", help='any phrase, e.g. "the value of the expression"')
+    parser.add_argument("--out", type=Path, default=Path("figures/look.png"), help="where the picture goes")
+    parser.add_argument("--no-picture", action="store_true", help="only the terminal")
+
+
+def main(arguments):
+    """Read one phrase with both readers and show where the attention looked; -> exit status."""
+    text, left_out = shorten(" ".join(arguments.phrase))
+    if left_out:
+        print(f'The readers learned phrases of up to {phrases.MAX_LETTERS} letters; left out: "{left_out}"\n')
+    params, settings = readers()
+    settings = reader.Settings(**settings)
+    readings = {name: reader.read(name, params[name], [text])[0] for name in reader.names(settings)}
+    width = max(map(len, readings)) + 2
+    print(f"{'letters':{width}} {text}")
+    for name, reading in readings.items():
+        print(f"{name:{width}} {aloud(reading.phonemes)}")
+    attended = readings[settings.attention]
+    print(f"\nWhere each phoneme was read from ({settings.attention} attention):\n")
+    print(chart(attended, text, sys.stdout.encoding))
+    if not arguments.no_picture:
+        print(f"\nPicture: {draw(attended, text, arguments.out)}")
+    return 0
+
+
+def readers():
+    """The trained readers that ship with the package: {name: params} in float32, and their settings."""
+    params, settings = load(WEIGHTS)
+    return tree.astype(params, np.float32), settings
+
+
+def shorten(text):
+    """The text as the readers spell it, cut between words at their longest phrase -> text, what was left out."""
+    text = "".join(phrases.LETTERS[i] for i in phrases.encode(text)[:-1])
+    if len(text) <= phrases.MAX_LETTERS:
+        return text, ""
+    cut = text.rfind(" ", 0, phrases.MAX_LETTERS + 1)
+    if cut < 1:
+        raise ValueError(
+            f"the first word has more than {phrases.MAX_LETTERS} letters, the longest phrase that the readers know: "
+            f"write a shorter one"
+        )
+    return text[:cut], text[cut + 1 :]
+
+
+def aloud(phonemes):
+    """Phonemes with a dot between words."""
+    return " ".join("·" if phoneme == " " else phoneme for phoneme in phonemes)
+
+
+def chart(reading, text, encoding="utf-8"):
+    """One line a phoneme, one column a letter, darker where it looked more; the gloss says how it sounds."""
+    try:
+        SHADES.encode(encoding or "ascii")
+        shades = SHADES
+    except UnicodeEncodeError:
+        shades = PLAIN_SHADES
+    lines = [f"      {text}"]
+    for phoneme, row in zip(reading.written, reading.weights, strict=True):
+        darkness = np.minimum((row * len(shades)).astype(int), len(shades) - 1)
+        cells = "".join(shades[level] for level in darkness)
+        lines.append(f"{'' if phoneme == ' ' else phoneme:>4}  {cells}  {phrases.GLOSS.get(phoneme, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def draw(reading, text, path, title="Which letters each phoneme was read from"):
+    """The alignment as a picture -> its path."""
+    from matplotlib import pyplot
+
+    from minattn import plots
+
+    size = (2.2 + 0.27 * len(text), 1.6 + 0.24 * len(reading.written))
+    figure, ax = pyplot.subplots(figsize=size, layout="constrained")
+    axes = {"xlabel": "letters of the phrase", "ylabel": "phonemes, in the order they were read"}
+    plots.heatmap(reading.weights, reading.written, [*text, "end"], ax=ax, title=title, **axes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, lambda partial: figure.savefig(partial, dpi=150, metadata={"Software": None}))
+    pyplot.close(figure)
+    return path

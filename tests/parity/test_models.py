@@ -1,0 +1,84 @@
+"""Sequence to sequence, rebuilt from nn.LSTM and nn.LSTMCell: logits, loss, and the gradient of every parameter.
+
+Random gradients and those of a loss both hold to the same 1e-10 as a single function does.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch_twins
+from torch_twins import F, agree, torch
+
+from minattn import tree
+from minattn.attention import VARIANTS
+from minattn.functions import Loss, cross_entropy, cross_entropy_backward
+from minattn.models import seq2seq
+from minattn.op import bind
+from minattn.recurrent import lstm, rnn
+
+SIZES = {"source_vocabulary": 8, "target_vocabulary": 7, "I": 4, "N": 6, "A": 9}
+B, S, T, PAD = 3, 5, 4, 0
+LENGTHS = {"whole": None, "padded": np.array([3, 5, 1])}
+
+ATTENTION = pytest.mark.parametrize("attention", [None, *VARIANTS])
+CELL = pytest.mark.parametrize("cell", [lstm, rnn], ids=["lstm", "rnn"])
+PADDED = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+
+
+def problem(rng, attention, cell, lengths):
+    """The op with its settings, its twin, noisy parameters, and inputs in which tokens repeat."""
+    settings = {"attention": attention and VARIANTS[attention], "cell": cell}
+    op = bind(seq2seq, source_lengths=lengths, **settings)
+    params = tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), op.init(rng, **SIZES))
+
+    def twin(params, source, target):
+        return torch_twins.seq2seq(params, source, target, source_lengths=lengths, attention=attention, cell=cell)
+
+    source, target = rng.integers(SIZES["source_vocabulary"], size=(B, S)), rng.integers(1, 4, size=(B, T))
+    return op, twin, params, (source, target)
+
+
+def with_loss(op, twin, answers):
+    """The model and the cross-entropy of its logits, on both sides, as one op."""
+
+    def forward(params, source, target):
+        logits, cache = op.forward(params, source, target)
+        loss, *extras = cross_entropy(logits, answers, ignore_index=PAD)
+        return loss, (cache, extras)
+
+    def backward(dloss, caches):
+        cache, extras = caches
+        return op.backward(cross_entropy_backward(dloss, *extras), cache)
+
+    def twin_loss(params, source, target):
+        rows = twin(params, source, target).flatten(end_dim=1), torch.from_numpy(answers).flatten()
+        mean, total = (F.cross_entropy(*rows, ignore_index=PAD, reduction=how) for how in ("mean", "sum"))
+        return Loss(mean, total, (rows[1] != PAD).sum())
+
+    return SimpleNamespace(forward=forward, backward=backward), twin_loss
+
+
+@ATTENTION
+@CELL
+@PADDED
+def test_logits(rng, attention, cell, lengths):
+    op, twin, params, inputs = problem(rng, attention, cell, lengths)
+    agree(op, twin, params, inputs, rng=rng)
+
+
+@ATTENTION
+@CELL
+@PADDED
+def test_loss(rng, attention, cell, lengths):
+    """As in training: the mean over all answers but padding."""
+    op, twin, params, inputs = problem(rng, attention, cell, lengths)
+    answers = rng.integers(1, SIZES["target_vocabulary"], size=(B, T))
+    answers[0, 2:] = PAD
+    agree(*with_loss(op, twin, answers), params, inputs, rng=rng, dout=Loss(np.array(1.0)))
+
+
+@ATTENTION
+def test_float32(rng, attention):
+    op, twin, params, inputs = problem(rng, attention, lstm, LENGTHS["padded"])
+    agree(op, twin, params, inputs, rng=rng, dtype=np.float32)

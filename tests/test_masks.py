@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from device import DeviceArray
+
+from minattn import masks
+from minattn.masks import causal, padding
+
+HERE = np.zeros(1)
+
+
+def array(mask, shape, **tile):
+    found = masks.array(mask, shape, like=HERE, **tile)
+    return found if tile else np.broadcast_to(found, shape)
+
+
+def test_causal():
+    assert (array(causal(), (4, 4)) == np.tri(4, dtype=bool)).all()
+    assert (array(causal(offset=2), (3, 5)) == np.tri(3, 5, 2, dtype=bool)).all()
+    with pytest.raises(ValueError, match=r"S=5 keys the first of the T=3 queries stands at: write causal\(offset=2\)"):
+        array(causal(), (3, 5))
+
+
+def test_padding_stands_for_the_leading_axes_from_the_left():
+    mask = array(padding([3, 1]), (2, 4, 3, 5))
+    assert (mask[0, :, :, :3]).all() and not mask[0, :, :, 3:].any()
+    assert (mask[1, :, :, :1]).all() and not mask[1, :, :, 1:].any()
+    both = array(padding([3, 1], query_lengths=[1, 2]), (2, 3, 5))
+    assert both.sum(axis=(1, 2)).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "lengths, shape, says",
+    [
+        ([3, 6], (2, 3, 5), "lengths must lie in 0 .. S = 5 but 6 came"),
+        ([3, -1], (2, 3, 5), "but -1 came"),
+        ([1, 2, 3], (2, 3, 5), r"lengths \(3,\) must stand for the leading axes \(2,\) of the batch"),
+        ([[[1]]], (2, 3, 5), "from the left"),
+    ],
+)
+def test_lengths_that_do_not_fit(lengths, shape, says):
+    with pytest.raises(ValueError, match=says):
+        array(padding(lengths), shape)
+
+
+def test_fractional_lengths():
+    with pytest.raises(TypeError, match="lengths must be integers.*float64"):
+        array(padding([1.0, 2.0]), (2, 3, 5))
+
+
+def test_rules_and_arrays_combine_with_and():
+    random = np.random.default_rng(0).random((2, 4, 4)) < 0.5
+    expected = np.tri(4, dtype=bool) & (np.arange(4) < np.array([3, 2])[:, None, None]) & random
+    for mask in (causal() & padding([3, 2]) & random, random & causal() & padding([3, 2])):
+        assert isinstance(mask, masks.Rule)
+        assert (array(mask, (2, 4, 4)) == expected).all()
+    assert repr(causal(offset=1) & padding([1])) == "causal(offset=1) & padding(lengths)"
+
+
+def test_a_tile_is_a_piece_of_the_whole():
+    random = np.random.default_rng(0).random((2, 1, 6)) < 0.5
+    mask = causal(offset=1) & padding([5, 2]) & random
+    shape, rows, columns = (2, 5, 6), slice(1, 4), slice(2, 6)
+    whole = array(mask, shape)
+    tile = array(mask, shape, rows=rows, columns=columns)
+    assert (np.broadcast_to(tile, (2, 3, 4)) == whole[:, rows, columns]).all()
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 5)), np.ones((3, 5), dtype=int)])
+def test_numbers_are_no_mask(mask):
+    with pytest.raises(TypeError, match="True = may look.*belong in `bias`.*astype"):
+        array(mask, (3, 5))
+
+
+def test_other_things_are_no_mask():
+    with pytest.raises(TypeError, match="a rule of minattn.masks or a boolean array but is a list"):
+        array([True], (3, 5))
+    with pytest.raises(TypeError, match="is a list"):
+        array(causal() & [True], (5, 5))
+
+
+def test_a_mask_must_not_enlarge():
+    with pytest.raises(
+        ValueError, match=r"mask has shape \(4, 5\), which does not broadcast to \(..., T, S\) = \(3, 5\)"
+    ):
+        array(np.ones((4, 5), dtype=bool), (3, 5))
+
+
+def test_hide_is_shared_by_those_who_look():
+    mask = np.ones((2, 3, 4, 5), dtype=bool)
+    mask[:, 0, :, 4] = False  # head 0 does not see key 4, the others do
+    mask[1, :, :, 3] = False  # nobody in sequence 1 sees key 3
+    key = np.ones((2, 1, 5, 2))
+    (hidden,) = masks.hide(mask, key)
+    assert hidden[0].all() and hidden[1, 0, 4].all() and not hidden[1, 0, 3].any()
+    (alone,) = masks.hide(mask, np.ones((5, 2)))
+    assert alone.all()  # one key for all: someone sees it
+    assert masks.hide(None, key) == (key,)
+
+
+def test_rules_work_on_the_device():
+    mask = masks.array(causal() & padding([3, 2]), (2, 4, 4), like=DeviceArray(HERE))
+    assert isinstance(mask, DeviceArray)
+    assert (mask.get() == array(causal() & padding([3, 2]), (2, 4, 4))).all()
