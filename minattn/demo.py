@@ -183,7 +183,7 @@ def draw(out, settings, runs, test, readings, errors):
         {label(name): shares for name, shares in wrong.items()},
         [f"{low}–{high}" for low, high in reader.BUCKETS],
         ax=ax,
-        title=f"One vector cannot hold a long phrase: attention looks back\n({len(test)} unread phrases; {size})",
+        title=f"One vector cannot hold a long phrase: attention looks back\n({len(test)} phrases kept out of training; {size})",
         xlabel="length of the phrase (letters)",
         ylabel="phonemes wrong",
         percent=True,

@@ -80,7 +80,10 @@ def test_the_given_axes_are_drawn_on_and_returned():
     ax.axhline(1.0)
     ax.plot([0, 1], label="_nolegend_")
     assert curves({"a": [1.0, 2.0]}, ax=ax, **LABELS) is ax
-    assert entries(ax) == ["a"] and pyplot.gca() is other and pyplot.get_fignums() == [figure.number]
+    curves({"b": [1.0, 2.0]}, ax=ax, **LABELS)
+    a, b = ax.get_lines()[-2:]
+    assert a.get_color() != b.get_color() and a.get_marker() != b.get_marker()
+    assert entries(ax) == ["a", "b"] and pyplot.gca() is other and pyplot.get_fignums() == [figure.number]
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_numbers_are_readable_on_their_colour():
     assert [text.get_position() for text in ax.texts] == [(0, 0), (1, 0), (2, 0)]
     ax.figure.canvas.draw()
     assert not heatmap(weights).texts
+    assert not any(text.get_parse_math() for text in ax.texts)
 
 
 def test_the_given_axes_are_drawn_on_and_returned(weights):
@@ -166,8 +167,11 @@ def test_the_given_axes_are_drawn_on_and_returned(weights):
 
 def test_a_figure_of_its_own_is_new_and_fits_what_is_drawn(weights):
     first, second = heatmap(weights), heatmap(np.ones((40, 46)))
+    assert first.get_aspect() == "auto"
     assert first.figure is not second.figure
     assert (second.figure.get_size_inches() > first.figure.get_size_inches()).all()
+    words = heatmap(np.ones((40, 46)), ["a long label"] * 40, ["another long one"] * 46)
+    assert (words.figure.get_size_inches() > second.figure.get_size_inches()).all()
     assert (heatmap(np.ones((2000, 1))).figure.get_size_inches() <= 16).all()
 
 

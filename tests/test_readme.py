@@ -1,0 +1,49 @@
+"""The README says what is there: its code runs, its table is the registry, its numbers are the demo's."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from minattn import demo, reader
+from minattn.attention import VARIANTS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ten_lines_run(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "ok    W_query" in out and "WRONG" not in out
+
+
+def test_the_table_is_the_registry():
+    rows = [f"| `{name}` | {op.PAPER} | {op.TIME} | {op.MEMORY} |" for name, op in VARIANTS.items()]
+    table = "\n".join(["| mechanism | paper | time | memory |", "|---|---|---|---|", *rows])
+    assert table in README, f"the README's table of mechanisms should be:\n\n{table}"
+
+
+def test_the_results_are_the_demo():
+    results = json.loads((ROOT / "figures" / "demo.json").read_text(encoding="utf-8"))
+    names = list(results["seconds"])
+    rows = ["| letters in the phrase | " + " | ".join(demo.label(name) for name in names) + " |", "|---|---|---|"]
+    for bucket in reader.BUCKETS:
+        shares = [demo.share(results["phonemes_wrong"], bucket, name) for name in names]
+        rows.append("| {} to {} | ".format(*bucket) + " | ".join(f"{share:.1%}" for share in shares) + " |")
+    table = "\n".join(rows)
+    assert table in README, f"the README's results should be:\n\n{table}"
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_every_link_leads_somewhere(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_room_is_on_the_map():
+    rooms = {path.stem for path in (ROOT / "minattn").iterdir() if path.suffix in ("", ".py")}
+    rooms -= {"__init__", "__main__", "__pycache__", "py"}
+    table = README[README.index("## The rooms") :]
+    assert [room for room in sorted(rooms) if not re.search(rf"\b{room}\b", table)] == []
