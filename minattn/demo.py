@@ -170,6 +170,7 @@ def draw(out, settings, runs, test, readings, errors):
     out.mkdir(parents=True, exist_ok=True)
     names = list(runs)
     size = f"{settings.N} recurrent features, {len(runs[names[0]].losses)} updates"
+    scale = f"({len(test)} phrases kept out of training; {size})"
 
     def finish(figure, name):
         replace(out / name, lambda partial: figure.savefig(partial, dpi=150, metadata={"Software": None}))
@@ -183,7 +184,7 @@ def draw(out, settings, runs, test, readings, errors):
         {label(name): shares for name, shares in wrong.items()},
         [f"{low}–{high}" for low, high in reader.BUCKETS],
         ax=ax,
-        title=f"One vector cannot hold a long phrase: attention looks back\n({len(test)} phrases kept out of training; {size})",
+        title=f"One vector cannot hold a long phrase: attention looks back\n{scale}",
         xlabel="length of the phrase (letters)",
         ylabel="phonemes wrong",
         percent=True,
