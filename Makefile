@@ -12,10 +12,10 @@ export VECLIB_MAXIMUM_THREADS = 1
 help:
 	@echo "make demo    train both readers and draw what attention buys (3 minutes)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
-	@echo "make test    the whole test suite (under 5 minutes)"
+	@echo "make test    the whole test suite (about a minute)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
-	@echo "make oldest  the test suite on the oldest NumPy allowed"
+	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"
 	@echo "make clean   remove the virtual environments and caches"
 
 demo: .venv/test

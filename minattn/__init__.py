@@ -11,7 +11,7 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
 
 **The map.** Each room looks down, never up.
 
-    functions masks tree validate op                  floor 0: arrays
+    functions masks positions tree validate op        floor 0: arrays
     attention recurrent                               floor 1: mechanisms and cells
     models                                            floor 2: ops made of ops
     gradcheck optim weights plots data                the tools
@@ -34,6 +34,10 @@ LETTERS = {
     "I": "input features",
     "N": "recurrent features",
     "A": "features of the additive score",
-    "L": "layers",
+    "L": "layers (in a kernel: columns)",
+    "K": "rows of the kernel",
+    "O": "output features",
+    "Y": "rows of the image",
+    "X": "columns of the image",
     "R": "steps of reach",
 }

@@ -15,6 +15,7 @@ COMMANDS = {
 def main(argv=None):
     """Run one command -> exit status; what the user can mend is one sentence on stderr and status 2."""
     argv = sys.argv[1:] if argv is None else argv
+    _open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m minattn",
         description="Learn, check and trust attention: NumPy only, every backward pass by hand and proven.",
@@ -29,18 +30,28 @@ def main(argv=None):
         status = importlib.import_module(COMMANDS[arguments.command][0]).main(arguments)
         sys.stdout.flush()
         return status
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name not in ("matplotlib", "tqdm"):
             raise
         hint = ': pip install "minattn[demo]"' if isinstance(error, ModuleNotFoundError) else ""
         print(f"minattn {arguments.command}: {error}{hint}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+
+
+def _open_streams():
+    """A closed stdout swallows what is printed; a terminal without our characters gets "?" in their place."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

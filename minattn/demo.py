@@ -6,6 +6,7 @@ the phrase (the shape of Bahdanau 2015, figure 2), an alignment, and how much gr
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def main(arguments):
     settings = settings._replace(updates=settings.updates if arguments.updates is None else arguments.updates)
     if settings.updates < 1:
         raise ValueError(f"--updates must be at least 1 but is {settings.updates}")
+    ready(arguments.out)
     data = phrases.load()
     test = data.test[:120] if arguments.quick else data.test
     checkpoint = arguments.out / CHECKPOINT
@@ -70,6 +72,16 @@ def main(arguments):
     print(table(results))
     print(f"Figures and {RESULTS} are in {arguments.out}/: {', '.join(results['figures'])}")
     return 0
+
+
+def ready(out):
+    """What is needed at the end has to be there at the start: the libraries, and a folder that can be written to."""
+    import matplotlib  # noqa: F401
+    import tqdm  # noqa: F401
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 def train(runs, settings, train, seconds):
@@ -255,6 +267,8 @@ def _keep(path, runs, settings, seconds):
 
 def _resume(path, settings):
     content, about = load(path)
+    if not {"settings", "seconds", "losses"} <= about.keys():
+        raise ValueError(f"{path} is not where a demo was stopped: leave out --resume to start anew")
     if about["settings"] != settings._asdict():
         changed = [key for key, value in settings._asdict().items() if about["settings"].get(key) != value]
         was = ", ".join(f"{key}={about['settings'].get(key)}" for key in changed)

@@ -64,8 +64,8 @@ def shorten(text):
 
 
 def aloud(phonemes):
-    """Phonemes with a dot between words."""
-    return " ".join("·" if phoneme == " " else phoneme for phoneme in phonemes)
+    """Phonemes with a bar between words."""
+    return " ".join("|" if phoneme == " " else phoneme for phoneme in phonemes)
 
 
 def chart(reading, text, encoding="utf-8"):
@@ -89,11 +89,17 @@ def draw(reading, text, path, title="Which letters each phoneme was read from"):
 
     from minattn import plots
 
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    known = pyplot.figure(figsize=(1, 1)).canvas.get_supported_filetypes()
+    pyplot.close()
+    if path.is_dir() or path.suffix[1:] not in known:
+        raise ValueError(f"{path} cannot be a picture: give a file that ends in .png, or in {', '.join(sorted(known))}")
     size = (2.2 + 0.27 * len(text), 1.6 + 0.24 * len(reading.written))
     figure, ax = pyplot.subplots(figsize=size, layout="constrained")
     axes = {"xlabel": "letters of the phrase", "ylabel": "phonemes, in the order they were read"}
     plots.heatmap(reading.weights, reading.written, [*text, "end"], ax=ax, title=title, **axes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda partial: figure.savefig(partial, dpi=150, metadata={"Software": None}))
+    about = {"metadata": {"Software": None}} if path.suffix == ".png" else {}  # same content, same bytes
+    replace(path, lambda partial: figure.savefig(partial, dpi=150, **about))
     pyplot.close(figure)
     return path

@@ -7,6 +7,8 @@ A mask is a boolean array that broadcasts to (..., T, S), or a rule that compute
 so a mechanism that runs in O(T) memory never makes a T x S array. Rules and arrays combine with &.
 """
 
+import functools
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from minattn import validate
 from minattn.functions import unbroadcast
 
 EVERYTHING = slice(None)
+TILE = 2**20  # booleans that are looked at together
 
 
 class Rule(NamedTuple):
@@ -84,24 +87,32 @@ def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
     return _tile(mask, shape, rows, columns, like)
 
 
-def hide(mask, *memory):
-    """Put zeros into the rows of key and value (..., S, *) that no query may see.
+def visible(mask, shape, *, like):
+    """Which queries (..., T) may look at anything, which keys (..., S) anyone may look at; None, None without a mask.
+
+    A rule is asked tile by tile, so that this needs no T x S either.
+    """
+    if mask is None:
+        return None, None
+    *_, T, S = shape
+    step = max(1, TILE // max(S, 1))
+    tiles = [array(mask, shape, like=like, rows=slice(t, t + step)) for t in range(0, max(T, 1), step)]
+    looks = [np.broadcast_to(tile, (*tile.shape[:-2], tile.shape[-2], S)) for tile in tiles]
+    sees = np.concatenate([tile.any(axis=-1) for tile in looks], axis=-1)         # (..., T)
+    seen = functools.reduce(operator.or_, (tile.any(axis=-2) for tile in looks))  # (..., S)
+    return sees, seen
+
+
+def keep(seen, x):
+    """x (..., S, *) with zeros in the rows that nobody sees; along axes over which x is shared, one look is enough.
 
     What cannot be seen must not matter, even NaN: its weight is 0, but 0 x NaN is NaN, forward and backward.
     """
-    return memory if mask is None else tuple(_keep(mask.any(axis=-2), x) for x in memory)
-
-
-def hide_queries(mask, query):
-    """Put zeros into the rows of query (..., T, *) that may look at nothing, for the same reason."""
-    return query if mask is None else _keep(mask.any(axis=-1), query)
-
-
-def _keep(seen, x):
-    """x where anyone sees it, else 0; along axes over which x is shared, one look is enough."""
-    steps = x.shape[:-1]
-    looks = np.broadcast_to(seen, np.broadcast_shapes(seen.shape, steps))
-    return np.where((unbroadcast(looks, x[..., 0]) != 0)[..., None], x, 0)
+    if seen is None:
+        return x
+    steps = np.broadcast_to(0, x.shape[:-1])
+    looks = np.broadcast_to(seen, np.broadcast_shapes(seen.shape, steps.shape))
+    return np.where((unbroadcast(looks, steps) != 0)[..., None], x, 0)
 
 
 def _tile(mask, shape, rows, columns, like):

@@ -62,11 +62,11 @@ def pair(function, function_backward):
         result, *rest = result if extras else (result,)
         known = dict(zip(names, inputs, strict=False)) | options | dict(zip(extras, rest, strict=True))
         known[dresult[1:]] = result
-        return result, (len(inputs), [known.get(name) for name in needed])
+        return result, (len(inputs), {name: known[name] for name in needed if name in known})
 
     def backward(dout, cache):
         count, arguments = cache
-        gradients = function_backward(dout, *arguments)
+        gradients = function_backward(dout, **arguments)
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
         return (gradients + (None,) * count)[:count], {}
 
@@ -80,16 +80,16 @@ def halves(op):
     if hasattr(op, "prepare"):
         return op
 
-    def prepare(params, key, value, *, mask=None):
-        """key (..., S, D), value (..., S, E) -> memory, cache. Done once for all steps."""
-        return Memory(*masks.hide(mask, key, value)), None
+    def prepare(params, key, value, *, seen=None):
+        """key (..., S, D), value (..., S, E), seen (..., S) booleans -> memory, cache. Done once for all steps."""
+        return Memory(masks.keep(seen, key), masks.keep(seen, value)), None
 
     def prepare_backward(dmemory, cache):
         return tuple(dmemory), {}
 
     def attend(params, query, memory, bias=None, *, mask=None):
         """query (..., T, D) -> context (..., T, E), cache."""
-        return op.forward(params, query, *memory, bias, mask=mask)
+        return op.forward(params, query, *memory, bias, **({} if mask is None else {"mask": mask}))
 
     def attend_backward(dcontext, cache):
         (dquery, dkey, dvalue, dbias), dparams = op.backward(dcontext, cache)
@@ -120,7 +120,7 @@ def initialise(op, rng, sizes):
 
 def label(op):
     """The last part of the op's name: minattn.attention.dot -> dot."""
-    return getattr(op, "__name__", "op").rsplit(".", 1)[-1]
+    return getattr(op, "__name__", str(op)).rsplit(".", 1)[-1]
 
 
 def _defined_by(op, value):
@@ -130,5 +130,5 @@ def _defined_by(op, value):
 
 
 def _takes(function, setting):
-    parameters = inspect.signature(function).parameters
-    return setting in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD or (p.name == setting and p.kind is p.KEYWORD_ONLY) for p in parameters)

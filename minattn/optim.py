@@ -14,6 +14,7 @@ from minattn import tree
 
 def sgd(params, grads, state=None, *, learning_rate, momentum=0.0):
     """velocity = momentum * velocity + grad;  param -= learning_rate * velocity."""
+    learning_rate, momentum = float(learning_rate), float(momentum)  # a NumPy float64 would make float32 wider
     if not momentum:
         return tree.map(lambda p, g: p - learning_rate * g, params, grads), state
     velocity = tree.map(np.zeros_like, grads) if state is None else state["velocity"]
@@ -37,7 +38,8 @@ def adamw(params, grads, state=None, *, learning_rate, weight_decay=0.01, betas=
     """
     if state is None:
         state = {"mean": tree.map(np.zeros_like, grads), "square": tree.map(np.zeros_like, grads), "steps": 0}
-    steps, (beta1, beta2) = int(state["steps"]) + 1, betas
+    learning_rate, weight_decay, eps = float(learning_rate), float(weight_decay), float(eps)
+    steps, (beta1, beta2) = int(state["steps"]) + 1, map(float, betas)
     mean = tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state["mean"], grads)
     square = tree.map(lambda s, g: beta2 * s + (1 - beta2) * (g * g), state["square"], grads)
     pace = learning_rate / (1 - beta1**steps)
@@ -55,6 +57,7 @@ def clip(grads, max_norm):
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive but is {max_norm}")
+    max_norm = float(max_norm)
     wide = [(path, grad.astype(np.float64)) for path, grad in tree.leaves(grads)]
     peaks = [float(np.abs(grad).max()) if grad.size else 0.0 for _, grad in wide]
     peak = max(peaks, default=0.0)

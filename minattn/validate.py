@@ -26,10 +26,12 @@ def shapes(expected, **arrays):
         leading = array.ndim - len(letters)
         for axis, n in zip(letters, array.shape[leading:], strict=True):
             times, letter = int(axis[:-1] or 1), axis[-1]  # "4N" is the axis of four gates
-            if n % times or sizes.setdefault(letter, n // times) != n // times:
-                first, first_shape = source.get(letter, (name, array.shape))
+            if n % times:
+                raise ValueError(f"{name} {array.shape} has {n} in the axis {axis}: it must be a multiple of {times}")
+            if sizes.setdefault(letter, n // times) != n // times:
+                first, first_shape = source[letter]
                 raise ValueError(
-                    f"{name} has {axis}={n} {LETTERS[letter]} but {first} has {letter}={sizes.get(letter)}: "
+                    f"{name} has {axis}={n} {LETTERS[letter]} but {first} has {letter}={sizes[letter]}: "
                     f"{name} {array.shape} stands for ({_axes(expected[name])}), "
                     f"{first} {first_shape} for ({_axes(expected[first])})"
                 )
@@ -44,9 +46,12 @@ def shapes(expected, **arrays):
     return sizes
 
 
-def attention(expected, params, query, key, value, bias=None):
-    """Check the inputs and parameters of a mechanism -> the shape (..., T, S) of its scores."""
-    parameters(expected, params, inputs=("query", "key", "value"))
+def attention(expected, params, query, key, value, bias=None, *, optional=()):
+    """Check the inputs and parameters of a mechanism -> the shape (..., T, S) of its scores, which mask and bias have.
+
+    Its leading axes are those of query and key; optional: parameters that may be left out.
+    """
+    parameters(expected, params, inputs=("query", "key", "value"), optional=optional)
     sizes = shapes(expected, query=query, key=key, value=value, **params)
     if not sizes["S"]:
         raise ValueError(f"key {key.shape} has S=0 source time steps: there is nothing to look at")
@@ -57,10 +62,10 @@ def attention(expected, params, query, key, value, bias=None):
     return scores
 
 
-def parameters(expected, params, inputs):
-    """The names of the parameters are those of SHAPES; b, a bias, may be left out."""
+def parameters(expected, params, inputs, optional=()):
+    """The names of the parameters are those of SHAPES, but for the optional ones."""
     names = [name for name in expected if name not in inputs]
-    if missing := [name for name in names if name not in params and name != "b"]:
+    if missing := [name for name in names if name not in params and name not in optional]:
         raise ValueError(f"the parameters of this op need {', '.join(missing)}, but hold {', '.join(params) or 'none'}")
     if unknown := [name for name in params if name not in names]:
         raise ValueError(f"the parameters hold {', '.join(unknown)}, which this op does not have: {', '.join(names)}")
@@ -72,11 +77,21 @@ def recurrence(expected, params, inputs, State, state):
     if state is not None and (not isinstance(state, tuple) or len(state) != len(fields)):
         came = f"{len(state)} arrays" if isinstance(state, tuple) else type(state).__name__
         raise ValueError(f"the state must be a tuple ({', '.join(fields)}) of arrays (B, N) but {came} came")
+    if state is not None and any(part is None for part in state):
+        raise ValueError(f"the state ({', '.join(fields)}) has a None in it: give zeros, or None for the whole state")
     parameters(expected, params, inputs=("inputs", *fields))
     sizes = shapes(expected, inputs=inputs, **params, **dict(zip(fields, state or (), strict=False)))
     if not sizes["T"]:
         raise ValueError(f"inputs {inputs.shape} have T=0 time steps: an empty sequence has no last state")
     return sizes
+
+
+def directions(params, state):
+    """Parameters and state of a bidirectional reader come in pairs."""
+    if params.keys() != {"forward", "backward"}:
+        raise ValueError(f"the parameters must be two cells, forward and backward, but hold {', '.join(params)}")
+    if state is not None and (not isinstance(state, tuple) or len(state) != 2):
+        raise ValueError("the state must be a pair: the state of the forward cell and that of the backward cell")
 
 
 def sequences(**ids):
@@ -94,7 +109,8 @@ def sequences(**ids):
 
 def count(name, number):
     """A whole number of at least 1."""
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    whole = not isinstance(number, bool) and hasattr(number, "__index__")
+    if not whole or number < 1:
         raise ValueError(f"{name} must be a whole number of at least 1 but is {number!r}")
 
 
@@ -135,9 +151,7 @@ def broadcasts(name, shape, target, meaning):
 
 def tokens(ids, V, *, name="ids", like=None):
     """Integers in 0 .. V-1, of shape `like` where given."""
-    if getattr(ids, "dtype", None) is None or ids.dtype.kind not in "iu":
-        came = getattr(ids, "dtype", type(ids).__name__)
-        raise TypeError(f"{name} must be an array of integers, the numbers of tokens, but came as {came}")
+    integers(name, ids)
     if like is not None and ids.shape != like:
         raise ValueError(f"{name} must have shape {like}, one token for each row of logits, but have {ids.shape}")
     if ids.size and not (0 <= ids.min() and ids.max() < V):
@@ -148,9 +162,16 @@ def tokens(ids, V, *, name="ids", like=None):
         )
 
 
+def integers(name, ids):
+    """Token ids are whole numbers."""
+    if getattr(ids, "dtype", None) is None or ids.dtype.kind not in "iu":
+        came = getattr(ids, "dtype", type(ids).__name__)
+        raise TypeError(f"{name} must be an array of integers, the numbers of tokens, but came as {came}")
+
+
 def lengths(lengths, leading, steps, letter="T"):
     """Integers in 0 .. steps for the leading axes (B, ...) of a batch -> the same as an array."""
-    lengths = lengths if hasattr(lengths, "dtype") else np.asarray(lengths)
+    lengths = lengths if hasattr(lengths, "dtype") else np.asarray(lengths, dtype=None if np.size(lengths) else int)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, time steps of each sequence, but have dtype {lengths.dtype}")
     fits = lengths.ndim <= len(leading) and all(

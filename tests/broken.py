@@ -20,6 +20,7 @@ class Broken(NamedTuple):
     module: str
     edits: dict
     case: str
+    raises: type = AssertionError
 
 
 DOT, SOFTMAX, NORM = "attention.dot", "functions.softmax", "functions.norm"
@@ -74,20 +75,21 @@ BROKEN = [
     Broken(laws.float32, "np.sqrt of a whole number is a float64", DOT,
            NUMPY | {"math.sqrt(query.shape[-1])": "np.sqrt(query.shape[-1])"}, "batch"),
     Broken(laws.untouched, "the scale is written into the caller's query", DOT,
-           {SCORES: "query /= math.sqrt(query.shape[-1])\n    scores = query @ key.mT"}, "batch"),
-    Broken(laws.device, "silent conversion to the host", DOT, NUMPY | {WEIGHTS: f"np.asarray({WEIGHTS})"}, "batch"),
+           {SCORES: "query /= math.sqrt(query.shape[-1])\n    scores = query @ key.mT"}, "batch", ValueError),
+    Broken(laws.device, "silent conversion to the host", DOT,
+           NUMPY | {WEIGHTS: f"np.asarray({WEIGHTS})"}, "batch", TypeError),
     Broken(laws.none_is_zero, "None in dout is not expected", "recurrent.bidirectional",
-           {"(None, None) if doutputs is None else np.split": "np.split"}, "batch"),
+           {"(None, None) if doutputs is None else np.split": "np.split"}, "batch", AttributeError),
     Broken(laws.rows_sum_to_one, "sigmoid in the place of softmax", DOT,
            NUMPY | {WEIGHTS: "1 / (1 + np.exp(-add(scores, bias)))"}, "batch"),
     Broken(laws.order_of_keys, "the place of a key counts", DOT,
            NUMPY | {WEIGHTS: "softmax(scores + np.arange(key.shape[-2]))"}, "batch"),
     Broken(laws.future, "the causal mask is upside down", DOT,
-           {"mask = masks.array(mask, shape, like=query)": "mask = masks.array(mask, shape, like=query).mT"}, "causal"),
+           {"masks.array(mask, shape, like=query)": "masks.array(mask, shape, like=query).mT"}, "causal"),
     Broken(laws.padding_is_nothing, "weight 0 times NaN", DOT,
-           {"    key, value = masks.hide(mask, key, value)\n": ""}, "NaN in the padding"),
+           {"masks.keep(seen, key), masks.keep(seen, value)": "key, value"}, "NaN in the padding"),
     Broken(laws.halves_compose, "forward forgets what attend knows", "attention.additive",
-           {"attend(params, query, memory, bias, mask": "attend(params, query, memory, None, mask"}, "bias"),
+           {"memory, bias, mask=mask)": "memory, None, mask=mask)"}, "bias"),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ FUNCTIONS = set(
     """
     add.at all any arange argmax argmin argsort asarray broadcast_to clip concatenate copy cumsum diff empty_like
     expand_dims flip full_like imag max mean min moveaxis nonzero ones_like prod real repeat reshape roll shape
-    split squeeze stack sum swapaxes take take_along_axis tensordot tile transpose tril triu where zeros_like
+    sort sort split squeeze stack sum swapaxes take take_along_axis tensordot tile transpose tril triu where zeros_like
     """.split()
 )
 CREATORS = {"arange", "asarray", "zeros_like", "ones_like", "full_like", "empty_like"}

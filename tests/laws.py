@@ -112,19 +112,27 @@ def device(op, case):
 
 
 def none_is_zero(op, case):
-    """Where out is a tuple, None in dout means zero."""
+    """Where out is a tuple, None in dout means zero: for a part, and for a whole branch."""
     params = params_of(op, case)
     out, cache = run(op, params, case)
     if not isinstance(out, tuple):
         return
     dout = upstream(out)
-    for left_out in range(len(out)):
-        if dout[left_out] is None or isinstance(dout[left_out], tuple):
+    for without, zeros in left_out(dout):
+        close(op.backward(without, cache), op.backward(zeros, cache), 0)
+
+
+def left_out(t):
+    """For every branch of a tree of tuples: the tree with None in its place, and with zeros."""
+    if not isinstance(t, tuple):
+        return
+    make = type(t)._make if hasattr(t, "_make") else tuple
+    for i, part in enumerate(t):
+        if part is None:
             continue
-        without = [None if i == left_out else part for i, part in enumerate(dout)]
-        zeros = [np.zeros_like(part) if i == left_out else part for i, part in enumerate(dout)]
-        kind = type(out)._make if hasattr(out, "_make") else tuple
-        close(op.backward(kind(without), cache), op.backward(kind(zeros), cache), 0)
+        changes = [(None, tree.map(np.zeros_like, part)), *left_out(part)]
+        for without, zeros in changes:
+            yield (make([*t[:i], new, *t[i + 1 :]]) for new in (without, zeros))
 
 
 def rows_sum_to_one(op, case):
@@ -178,20 +186,22 @@ def padding_is_nothing(op, case):
 
 def halves_compose(op, case):
     """prepare and attend, one query at a time, give what forward gives for all of them."""
-    from minattn.masks import array
+    from minattn.masks import array, keep, visible
     from minattn.op import halves
 
-    if not attends(op):
+    if not attends(op) or case.options.keys() - {"mask"}:
         return
     params, split = params_of(op, case), halves(op)
     query, key, value, *bias = case.inputs
     T, S = query.shape[-2], key.shape[-2]
     shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), T, S)
     mask = array(case.options.get("mask"), shape, like=query)
+    sees, seen = visible(mask, shape, like=query)
+    query = keep(sees, query)
     full = lambda x: None if x is None else np.broadcast_to(x, shape)  # noqa: E731
     bias, mask = full(bias[0] if bias else None), full(mask)
     out, _ = run(op, params, case)
-    memory, _ = split.prepare(params, key, value, mask=mask)
+    memory, _ = split.prepare(params, key, value, seen=seen)
     at = lambda x, t: None if x is None else x[..., t : t + 1, :]  # noqa: E731
     for t in range(T):
         context, _ = split.attend(params, at(query, t), memory, at(bias, t), mask=at(mask, t))

@@ -17,7 +17,8 @@ FIGURES = {"error_by_length.png", "alignment.png", "gradient_flow.png"}
 
 
 def run(*words):
-    command = [sys.executable, "-W", "error", "-m", "minattn", *map(str, words)]
+    strict = ["-W", "error", "-W", "ignore::EncodingWarning:matplotlib.font_manager"]  # see pyproject.toml
+    command = [sys.executable, *strict, "-m", "minattn", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env=os.environ | {"PYTHONUTF8": "1"}
     )
@@ -43,7 +44,7 @@ def test_demo_shows_what_it_found(quick):
     found = json.loads((out / "demo.json").read_text(encoding="utf-8"))
     assert set(found["figures"]) == FIGURES and FIGURES | {"demo.json", "demo.npz"} == set(os.listdir(out))
     assert all((out / name).stat().st_size > 10_000 for name in FIGURES)
-    assert max(max(errors.values()) for errors in found["gradient_error"].values()) <= 1e-10
+    assert max(max(errors.values()) for errors in found["gradient_error"].values()) <= 1e-12
     assert found["settings"]["attention"] == "additive" and set(found["seconds"]) == {"fixed vector", "additive"}
     assert len(found["phonemes_wrong"]) == 2 * len(reader.BUCKETS) and len(found["examples"]) == 8
     assert sum(row["phrases"] for row in found["phonemes_wrong"]) == 120
@@ -69,6 +70,62 @@ def test_interrupted_and_resumed_gives_the_same(quick, tmp_path, monkeypatch, ca
         assert (tmp_path / name).read_bytes() == (quick[0] / name).read_bytes()
 
 
+def test_resume_with_a_mechanism_that_learns_nothing(tmp_path, monkeypatch):
+    real, calls = reader.update, []
+
+    def update(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(reader, "update", update)
+    words = ["demo", "--quick", "--updates", "4", "--attention", "dot", "--out", str(tmp_path)]
+    assert main(words) == 0 and results(tmp_path)["updates"] == 2
+    assert main([*words, "--resume"]) == 0 and results(tmp_path)["updates"] == 4
+
+
+def test_what_is_missing_is_said_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "train", None)  # must not be reached
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert main(["demo", "--quick", "--out", str(tmp_path / "file" / "x")]) == 2
+    assert "minattn demo:" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main(["demo", "--quick", "--out", str(tmp_path)]) == 2
+    assert 'pip install "minattn[demo]"' in capsys.readouterr().err
+
+
+def test_resume_from_another_kind_of_file(tmp_path, capsys):
+    (tmp_path / "demo.npz").write_bytes(look.WEIGHTS.read_bytes())
+    assert main(["demo", "--quick", "--out", str(tmp_path), "--resume"]) == 2
+    assert "is not where a demo was stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_look_in_any_terminal(encoding, tmp_path):
+    command = [sys.executable, "-m", "minattn", "look", "--no-picture", "the value"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    ended = subprocess.run(command, capture_output=True, env=environment)
+    assert ended.returncode == 0 and b"DH AH | V AE L Y UW" in ended.stdout, ended.stderr
+
+
+def test_look_without_a_stdout(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["look", "--no-picture", "the value"]) == 0
+    sys.stdout.close()
+
+
+@pytest.mark.parametrize("name", ["x.svg", "x.pdf", "plain", "x.jpg"])
+def test_look_draws_many_kinds_of_picture(name, tmp_path):
+    assert main(["look", "the", "--out", str(tmp_path / name)]) == 0
+    assert [path.stem for path in tmp_path.iterdir()] == [name.split(".")[0]]
+
+
+def test_look_refuses_what_is_no_picture(tmp_path, capsys):
+    assert main(["look", "the", "--out", str(tmp_path / "x.doc")]) == 2
+    assert "cannot be a picture: give a file that ends in .png" in capsys.readouterr().err
+
+
 def test_resume_wants_the_same_settings(quick, capsys):
     assert main(["demo", "--quick", "--seed", "5", "--out", str(quick[0]), "--resume"]) == 2
     assert "was trained with seed=0: give the same options to go on" in capsys.readouterr().err
@@ -88,7 +145,7 @@ def test_look(tmp_path):
     ended = run("look", "the value of the expression", "--out", tmp_path / "picture.png")
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
-    assert lines[2].split() == "additive DH AH · V AE L Y UW · AH V · DH AH · IH K S P R EH SH AH N".split()
+    assert lines[2].split() == "additive DH AH | V AE L Y UW | AH V | DH AH | IH K S P R EH SH AH N".split()
     assert 'th in "the"' in ended.stdout and "█" in ended.stdout
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from laws import LAWS
 
+from minattn.attention import VARIANTS
 from minattn.gradcheck import registry
+from minattn.recurrent import CELLS
 
 EVERYTHING = [
     pytest.param(op, case, id=f"{name}-{case.name}")
@@ -17,3 +19,11 @@ EVERYTHING = [
 @pytest.mark.parametrize("op, case", EVERYTHING)
 def test_law(law, op, case):
     law(op, case)
+
+
+@pytest.mark.parametrize("name", VARIANTS | CELLS)
+def test_declares_what_it_is(name):
+    """Without `naive` a law passes for want of an oracle; without the rest errors, README and benchmark know nothing."""
+    op = (VARIANTS | CELLS)[name]
+    assert all(getattr(op, word, None) for word in ("PAPER", "TIME", "MEMORY")) and callable(op.naive)
+    assert name in CELLS or op.SHAPES.keys() >= {"query", "key", "value"}

@@ -85,16 +85,24 @@ def test_a_mask_must_not_enlarge():
         array(np.ones((4, 5), dtype=bool), (3, 5))
 
 
-def test_hide_is_shared_by_those_who_look():
+def test_what_is_kept_is_shared_by_those_who_look():
     mask = np.ones((2, 3, 4, 5), dtype=bool)
     mask[:, 0, :, 4] = False  # head 0 does not see key 4, the others do
     mask[1, :, :, 3] = False  # nobody in sequence 1 sees key 3
-    key = np.ones((2, 1, 5, 2))
-    (hidden,) = masks.hide(mask, key)
+    _, seen = masks.visible(mask, mask.shape, like=HERE)
+    hidden = masks.keep(seen, np.ones((2, 1, 5, 2)))
     assert hidden[0].all() and hidden[1, 0, 4].all() and not hidden[1, 0, 3].any()
-    (alone,) = masks.hide(mask, np.ones((5, 2)))
-    assert alone.all()  # one key for all: someone sees it
-    assert masks.hide(None, key) == (key,)
+    assert masks.keep(seen, np.ones((5, 2))).all()  # one key for all: someone sees it
+    assert masks.visible(None, (2, 3), like=HERE) == (None, None)
+
+
+def test_visible_by_tiles_is_visible_at_once(monkeypatch):
+    mask, shape = causal(offset=-2) & padding([5, 3]), (2, 7, 6)
+    whole = array(mask, shape)
+    for tile in (1, 20, 10**6):
+        monkeypatch.setattr(masks, "TILE", tile)
+        sees, seen = masks.visible(mask, shape, like=HERE)
+        assert (sees == whole.any(axis=-1)).all() and (seen == whole.any(axis=-2)).all()
 
 
 def test_rules_work_on_the_device():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minattn import op
+from minattn import masks, op
 from minattn.attention import additive, dot
 from minattn.functions import layer_norm, layer_norm_backward, softmax, softmax_backward
 from minattn.models import seq2seq
@@ -48,3 +48,22 @@ def test_own_halves_are_kept():
 def test_names():
     assert op.inputs(dot) == ["query", "key", "value", "bias"] and op.options(dot) == ["mask"]
     assert op.label(dot) == "dot"
+
+
+def test_a_setting_is_not_an_input():
+    paper = bind(additive, bias=False)  # init's option; forward's input of that name stays an input
+    params = paper.init(RNG, N=2, D=3, A=4)
+    assert "b" not in params
+    inputs = RNG.normal(size=(2, 5, 2)), RNG.normal(size=(2, 6, 3)), RNG.normal(size=(2, 6, 3))
+    assert paper.forward(params, *inputs)[0].shape == (2, 5, 3)
+    model = bind(seq2seq, attention=paper)
+    params = model.init(RNG, source_vocabulary=5, target_vocabulary=6, I=2, N=3)
+    logits, cache = model.forward(params, np.array([[1, 2]]), np.array([[0]]))
+    assert model.backward(logits, cache)[1]["attention"].keys() == {"W_query", "W_key", "v"}
+
+
+def test_default_halves_keep_what_is_bound():
+    causal_dot = halves(bind(dot, mask=masks.causal(offset=0)))
+    query, key = RNG.normal(size=(1, 2, 3)), RNG.normal(size=(1, 4, 3))
+    memory, _ = causal_dot.prepare({}, key, key)
+    assert (causal_dot.attend({}, query, memory)[0] == causal_dot.forward({}, query, key, key)[0]).all()

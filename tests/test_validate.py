@@ -6,7 +6,7 @@ import pytest
 from minattn.attention import additive, bilinear, dot
 from minattn.functions import cross_entropy, dropout, embedding, softmax
 from minattn.models import seq2seq
-from minattn.recurrent import lstm
+from minattn.recurrent import bidirectional, lstm
 
 RNG = np.random.default_rng(0)
 B, T, S, D, E = 2, 3, 5, 4, 6
@@ -91,7 +91,7 @@ def test_recurrent_state_and_lengths():
 
 def test_gates_come_in_fours():
     params = lstm.init(RNG, I=3, N=4) | {"W_input": np.ones((3, 15))}
-    with pytest.raises(ValueError, match="W_input has 4N=15"):
+    with pytest.raises(ValueError, match=r"W_input \(3, 15\) has 15 in the axis 4N: it must be a multiple of 4"):
         lstm.forward(params, np.ones((B, T, 3)))
 
 
@@ -129,3 +129,30 @@ def test_sequences():
         seq2seq.forward(params, ids + 9, ids)
     with pytest.raises(ValueError, match="steps must be a whole number of at least 1 but is 0"):
         seq2seq.greedy(params, ids, start=0, end=1, steps=0)
+
+
+def test_lengths_may_be_one_number_and_counts_numpy_integers():
+    params, x = lstm.init(RNG, I=3, N=4), RNG.normal(size=(B, T, 3))
+    assert (lstm.forward(params, x, lengths=2)[0][0] == lstm.forward(params, x, lengths=[2, 2])[0][0]).all()
+    params = seq2seq.init(RNG, source_vocabulary=5, target_vocabulary=6, I=2, N=3)
+    seq2seq.greedy(params, np.zeros((2, 3), dtype=np.uint64), start=0, end=1, steps=np.int64(3), source_lengths=2)
+
+
+def test_models_and_wrappers_want_their_own_parameters():
+    params = seq2seq.init(RNG, source_vocabulary=5, target_vocabulary=6, I=2, N=3)
+    ids = np.zeros((2, 3), dtype=int)
+    with pytest.raises(ValueError, match="made without attention, but attention=additive was asked for"):
+        seq2seq.forward(params, ids, ids, attention=additive)
+    with pytest.raises(ValueError, match="must be two cells, forward and backward, but hold W_input"):
+        bidirectional.forward(lstm.init(RNG, I=3, N=4), np.ones((B, T, 3)))
+    with pytest.raises(ValueError, match="has a None in it"):
+        lstm.forward(lstm.init(RNG, I=3, N=4), np.ones((B, T, 3)), (np.ones((B, 4)), None))
+    with pytest.raises(ValueError, match="need b, but hold"):
+        lstm.forward({"W_input": np.ones((3, 16)), "W_hidden": np.ones((4, 16))}, np.ones((B, T, 3)))
+
+
+def test_boolean_targets_are_no_tokens():
+    with pytest.raises(TypeError, match="targets must be an array of integers"):
+        cross_entropy(np.ones((2, 5)), np.array([True, False]))
+    with pytest.raises(TypeError, match="targets must be an array of integers.*list"):
+        cross_entropy(np.ones((2, 5)), [1, 2], ignore_index=1)

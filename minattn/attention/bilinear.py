@@ -68,9 +68,9 @@ def forward(params, query, key, value, bias=None, *, mask=None):
     masks of numbers, ValueError for shapes that do not fit.
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
-    mask = masks.array(mask, shape, like=query)
-    memory, prepared = prepare(params, key, value, mask=mask)
-    context, attended = attend(params, query, memory, bias, mask=mask)
+    sees, seen = masks.visible(mask, shape, like=query)  # what nobody may see never matters, even NaN
+    memory, prepared = prepare(params, key, value, seen=seen)
+    context, attended = attend(params, masks.keep(sees, query), memory, bias, mask=mask)
     return context, Cache(prepared, attended)
 
 
@@ -84,10 +84,10 @@ def backward(dcontext, cache):
     return (dquery, dkey, dvalue, dbias), dattend | dprepare
 
 
-def prepare(params, key, value, *, mask=None):
-    """key (..., S, D), value (..., S, E), mask booleans -> memory: key (..., S, N), value (..., S, E)."""
-    key, value = masks.hide(mask, key, value)  # what nobody may see never matters, even NaN
-    projected = linear(key, params["W"].mT)    # (..., S, N)
+def prepare(params, key, value, *, seen=None):
+    """key (..., S, D), value (..., S, E), seen (..., S) booleans -> memory: key (..., S, N), value (..., S, E)."""
+    key, value = masks.keep(seen, key), masks.keep(seen, value)
+    projected = linear(key, params["W"].mT)  # (..., S, N)
     return Memory(projected, value), Prepared(params, key, value)
 
 
@@ -103,8 +103,8 @@ def prepare_backward(dmemory, cache):
 def attend(params, query, memory, bias=None, *, mask=None):
     """query (..., T, N), memory as prepared -> context (..., T, E)."""
     key, value = memory
-    query = masks.hide_queries(mask, query)
     scores = query @ key.mT                     # (..., T, S)
+    mask = masks.array(mask, scores.shape, like=scores)
     weights = softmax(add(scores, bias), mask)  # (..., T, S)  rows sum to 1
     context = weights @ value                   # (..., T, E)
     return context, Attended(query, memory, bias, weights)

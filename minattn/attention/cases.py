@@ -44,6 +44,8 @@ def typical(rng, shapes, sizes=SIZES):
     yield case("causal, last queries", draw(), causal(offset=S - T))
     yield case("dead rows", draw(), some)
     yield case("dead rows, bias", (*draw(), rng.normal(size=(B, T, S))), some)
+    closed = np.where(some, rng.normal(size=(B, T, S)), -np.inf)
+    yield case("bias of -inf, dead rows", (*draw(), closed))
     yield case("nothing to see", draw(), np.zeros((T, S), dtype=bool))
     yield case("large scores", tuple(5 * x for x in draw()))
 

@@ -47,9 +47,9 @@ def forward(params, query, key, value, bias=None, *, mask=None):
     numbers, ValueError for shapes that do not fit.
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
+    sees, seen = masks.visible(mask, shape, like=query)   # what nobody may see never matters, even NaN
+    query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
     mask = masks.array(mask, shape, like=query)
-    query = masks.hide_queries(mask, query)               # what nobody may see never matters, even NaN
-    key, value = masks.hide(mask, key, value)
     scores = query @ key.mT / math.sqrt(query.shape[-1])  # (..., T, S)
     weights = softmax(add(scores, bias), mask)            # (..., T, S)  rows sum to 1
     context = weights @ value                             # (..., T, E)

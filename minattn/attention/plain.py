@@ -25,7 +25,7 @@ def attention(score, query, key, value, bias=None, mask=None):
     context = np.zeros((*leading, T, E))
     for place in np.ndindex(leading):
         for t in range(T):
-            looks = [s for s in range(S) if mask[place][t, s]]
+            looks = [s for s in range(S) if mask[place][t, s] and bias[place][t, s] > -math.inf]
             scores = [score(query[place][t], key[place][s]) + bias[place][t, s] for s in looks]
             peak = max(scores, default=0.0)
             exponentials = [math.exp(x - peak) for x in scores]

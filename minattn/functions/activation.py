@@ -1,6 +1,10 @@
-"""tanh, sigmoid and relu; each backward needs the output alone."""
+"""Activations: tanh, sigmoid, relu, gelu, silu, elu, softplus. At a kink the slope is that of the left side."""
+
+import math
 
 import numpy as np
+
+from minattn.functions.gaussian import erf_backward, erfc
 
 
 def tanh(x):
@@ -31,5 +35,75 @@ def relu(x):
 
 
 def relu_backward(dout, out):
-    """1 where x was positive, else 0; at the kink itself 0."""
+    """1 where x was positive, else 0."""
     return np.where(out.real <= 0, 0, dout)
+
+
+def gelu(x):
+    """x of any shape -> x Phi(x), Phi the normal distribution. Hendrycks & Gimpel 2016, arXiv:1606.08415."""
+    return x * _normal(x)
+
+
+def gelu_backward(dout, x):
+    """d gelu(x) / dx = Phi(x) + x phi(x), phi the normal density."""
+    density = 0.5 * math.sqrt(0.5) * erf_backward(1, x * math.sqrt(0.5))
+    return dout * (_normal(x) + x * density)
+
+
+def gelu_tanh(x):
+    """x of any shape -> x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): gelu within 5e-4, same paper."""
+    return 0.5 * x * (1 + np.tanh(_inside(x)))
+
+
+def gelu_tanh_backward(dout, x):
+    """d gelu_tanh(x) / dx = (1 + tanh u) / 2 + x (1 - tanh(u)^2) / 2 du/dx."""
+    bent = np.tanh(_inside(x))
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (_within(x) * _within(x)))
+    return dout * (0.5 * (1 + bent) + 0.5 * x * (1 - bent * bent) * slope)
+
+
+def silu(x):
+    """x of any shape -> x sigmoid(x), also called swish."""
+    return x * sigmoid(x)
+
+
+def silu_backward(dout, x):
+    """d silu(x) / dx = s + x s (1 - s), s = sigmoid(x)."""
+    s = sigmoid(x)
+    return dout * (s + x * s * (1 - s))
+
+
+def elu(x, alpha=1.0):
+    """x of any shape -> x where positive, else alpha (exp(x) - 1). Clevert et al. 2016, arXiv:1511.07289."""
+    return np.where(x.real > 0, x, alpha * np.expm1(np.where(x.real > 0, 0, x)))
+
+
+def elu_backward(dout, out, alpha=1.0):
+    """1 where x was positive, else alpha exp(x) = out + alpha."""
+    return np.where(out.real > 0, dout, dout * (out + alpha))
+
+
+def softplus(x):
+    """x of any shape -> log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)): a relu without its kink."""
+    positive = x.real > 0
+    return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
+
+
+def softplus_backward(dout, x):
+    """d softplus(x) / dx = sigmoid(x)."""
+    return dout * sigmoid(x)
+
+
+def _normal(x):
+    """Phi(x) = erfc(-x / sqrt(2)) / 2: the share of a standard normal below x."""
+    return 0.5 * erfc(-x * math.sqrt(0.5))
+
+
+def _inside(x):
+    x = _within(x)
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+
+
+def _within(x):
+    """x, but no farther out than where tanh is 1: its cube must not overflow."""
+    return np.where(x.real > 20, 20, np.where(x.real < -20, -20, x))

@@ -1,4 +1,4 @@
-"""cross_entropy: how surprised the model is by the right answer.
+"""cross_entropy: how surprised the model is by the right answer. mse: how far off a number is.
 
     loss = - sum_v desired_v log softmax(logits)_v
 
@@ -32,6 +32,7 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
         raise ValueError(f"label_smoothing must lie in [0, 1] but is {label_smoothing}: it is a share of certainty")
     validate.floating("logits", logits)
     V = logits.shape[-1]
+    validate.integers("targets", targets)
     counted = np.ones_like(targets, dtype=bool) if ignore_index is None else targets != ignore_index
     targets = np.where(counted, targets, 0)
     validate.tokens(targets, V, name="targets", like=logits.shape[:-1])
@@ -53,3 +54,20 @@ def cross_entropy_backward(dloss, log_weights, desired):
     count = np.maximum(counted.sum(), 1)
     dtotal = (0 if dmean is None else dmean / count) + (0 if dsum is None else dsum)
     return dtotal * (np.exp(log_weights) * counted - desired)
+
+
+def mse(predicted, desired):
+    """predicted, desired of one shape -> Loss of (predicted - desired)^2; the mean of nothing is 0."""
+    if predicted.shape != desired.shape:
+        raise ValueError(f"predicted {predicted.shape} and desired {desired.shape} must have one shape")
+    difference = predicted - desired
+    total = (difference * difference).sum()
+    return Loss(total / max(difference.size, 1), total, np.full_like(total, difference.size, dtype=np.int64))
+
+
+def mse_backward(dloss, predicted, desired):
+    """dloss mirrors Loss -> dpredicted, ddesired."""
+    dmean, dsum = dloss.mean, dloss.sum
+    dtotal = (0 if dmean is None else dmean / max(predicted.size, 1)) + (0 if dsum is None else dsum)
+    dpredicted = 2 * dtotal * (predicted - desired)
+    return dpredicted, -dpredicted

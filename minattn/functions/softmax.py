@@ -1,4 +1,4 @@
-"""softmax and log_softmax along the last axis, with masks.
+"""softmax, log_softmax and logsumexp along the last axis, with masks.
 
     weights_i = exp(scores_i) / sum_j exp(scores_j)
 
@@ -12,8 +12,8 @@ from minattn import validate
 
 def softmax(scores, mask=None):
     """scores (..., S) -> weights (..., S); mask: booleans that broadcast to scores, True = may look."""
-    exponentials = np.exp(_from_peak(scores, mask))   # (..., S)  the largest is 1
-    total = exponentials.sum(axis=-1, keepdims=True)  # (..., 1)
+    exponentials = np.exp(_from_peak(scores, mask)[0])  # (..., S)  the largest is 1
+    total = exponentials.sum(axis=-1, keepdims=True)    # (..., 1)
     return exponentials / np.where(total == 0, 1, total)
 
 
@@ -27,7 +27,7 @@ def log_softmax(scores, mask=None):
 
     What may not be looked at has -inf.
     """
-    scores = _from_peak(scores, mask)                              # (..., S)
+    scores, _ = _from_peak(scores, mask)                           # (..., S)
     total = np.exp(scores).sum(axis=-1, keepdims=True)             # (..., 1)
     log_weights = scores - np.log(np.where(total == 0, 1, total))  # (..., S)
     return np.where(scores.real == -np.inf, -np.inf, log_weights)  # last, so that its slope is 0 too
@@ -39,10 +39,24 @@ def log_softmax_backward(dlog_weights, log_weights):
     return dlog_weights - np.exp(log_weights) * dlog_weights.sum(axis=-1, keepdims=True)
 
 
+def logsumexp(scores, mask=None):
+    """scores (..., S) -> log(sum(exp(scores))) (...): a maximum without its kinks; -inf where there is nothing."""
+    shifted, peak = _from_peak(scores, mask)
+    total = np.exp(shifted).sum(axis=-1)                            # (...)
+    result = np.log(np.where(total == 0, 1, total)) + peak[..., 0]  # (...)
+    return np.where(total == 0, -np.inf, result)
+
+
+def logsumexp_backward(dout, scores, mask=None):
+    """dscores = dout * softmax(scores)."""
+    return dout[..., None] * softmax(scores, mask)
+
+
 def _from_peak(scores, mask):
-    """Scores less the largest of their row, so that exp cannot overflow; -inf where nobody may look."""
+    """Scores less the largest of their row, so that exp cannot overflow, and that peak (..., 1), 0 in a dead row."""
     if mask is not None:
         validate.boolean(mask)
         scores = np.where(mask, scores, -np.inf)
     peak = scores.real.max(axis=-1, keepdims=True)
-    return scores - np.where(np.isfinite(peak), peak, 0)  # a dead row's peak is -inf
+    peak = np.where(np.isfinite(peak), peak, 0)
+    return scores - peak, peak

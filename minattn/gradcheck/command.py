@@ -16,10 +16,12 @@ def add_arguments(parser):
 def main(arguments):
     """Print the report of every op asked for; -> 1 where any gradient is wrong."""
     known = registry()
-    if "list" in arguments.name:
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be at least 0 but is {arguments.seed}")
+    if arguments.name == ["list"]:
         print("\n".join(known))
         return 0
-    names = list(known) if "all" in arguments.name else arguments.name
+    names = list(known) if arguments.name == ["all"] else arguments.name
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"no op is called {unknown[0]!r}; there are {', '.join(known)}")
     begin, wrong = time.perf_counter(), 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minattn import attention, models, recurrent
+from minattn import attention, models, positions, recurrent
 from minattn.attention import cases as attention_cases
 from minattn.functions import FUNCTIONS
 from minattn.op import Case, bind, pair
@@ -12,6 +12,7 @@ from minattn.recurrent import cases as recurrent_cases
 def registry():
     """{name: (op, cases)}, cases(rng) -> list of Case."""
     named = {name: (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
+    named |= {name: (pair(*both), _listed(name)) for name, both in positions.POSITIONS.items()}
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
     cells = recurrent.CELLS | {"bidirectional rnn": bind(recurrent.bidirectional, cell=recurrent.rnn)}
@@ -48,14 +49,34 @@ def function_cases(rng):
     return {
         "softmax": [*masked, row("shared mask", normal(2, 3, 5), mask=mask[:, :1])],
         "log_softmax": masked,
+        "logsumexp": masked,
+        "sparsemax": [row("plain", normal(2, 3, 5)), row("masked", hidden, mask=mask), row("flat", 0.1 * normal(2, 5))],
         "linear": [row("bias", normal(2, 3, 4), normal(4, 5), normal(5)), row("no bias", normal(4), normal(4, 5))],
         "tanh": [row("plain", normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
         "sigmoid": [row("plain", normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
         "relu": [row("plain", away)],
+        "gelu": [row("plain", 2 * normal(2, 3, 5)), row("large", 30 * normal(2, 3))],
+        "gelu_tanh": [row("plain", 2 * normal(2, 3, 5)), row("large", 30 * normal(2, 3))],
+        "silu": [row("plain", 2 * normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
+        "elu": [row("plain", away), row("steep", 3 * away, alpha=0.3)],
+        "softplus": [row("plain", 2 * normal(2, 3, 5)), row("large", 300 * normal(2, 3))],
+        "erf": [row("plain", 2 * normal(4, 3, 5)), row("large", 30 * normal(2, 3))],
+        "erfc": [row("plain", 2 * normal(4, 3, 5)), row("large", 10 * normal(2, 3))],
         "layer_norm": [
             row("gain and bias", normal(2, 3, 5), normal(5), normal(5)),
             row("no bias", normal(2, 3, 5), normal(5), eps=0.1),
         ],
+        "rms_norm": [row("gain", normal(2, 3, 5), normal(5)), row("eps", normal(2, 5), normal(5), eps=0.1)],
+        "conv1d": [
+            row("plain", normal(2, 7, 3), normal(4, 3, 5), normal(5)),
+            row("stride and padding", normal(2, 7, 3), normal(3, 3, 5), stride=2, padding=1),
+        ],
+        "conv2d": [
+            row("plain", normal(2, 6, 7, 3), normal(2, 4, 3, 5), normal(5)),
+            row("stride and padding", normal(2, 6, 7, 3), normal(3, 2, 3, 4), stride=(2, 3), padding=(2, 1)),
+        ],
+        "max_pool": [row("whole windows", normal(2, 4, 6, 3)), row("edges left over", normal(2, 7, 5, 3), size=3)],
+        "mean_pool": [row("whole windows", normal(2, 4, 6, 3)), row("edges left over", normal(2, 7, 5, 3), size=3)],
         "embedding": [row("rows read twice", normal(6, 4), ids), row("one row", normal(6, 4), np.array(2))],
         "cross_entropy": [
             row("plain", normal(2, 3, 5), targets),
@@ -64,6 +85,12 @@ def function_cases(rng):
             row("all ignored", normal(2, 3, 5), np.full_like(targets, 1), ignore_index=1),
             row("large", 300 * normal(2, 3, 5), targets),
         ],
+        "rotary": [
+            row("interleaved", normal(2, 3, 5, 4), offset=2),
+            row("half", normal(3, 5, 6), style="half", base=100.0),
+        ],
+        "learned": [row("from the start", normal(7, 4), T=3), row("offset", normal(7, 4), T=3, offset=4)],
+        "mse": [row("plain", normal(2, 3), normal(2, 3)), row("nothing", normal(0, 3), normal(0, 3))],
         "dropout": [
             row("training", normal(2, 3, 5), p=0.3, rng=np.random.default_rng(1)),
             row("evaluation", normal(2, 3, 5), p=0.3, rng=None),

@@ -19,7 +19,7 @@ import numpy as np
 from minattn import masks, tree, validate
 from minattn.attention import dot
 from minattn.functions import embedding, embedding_backward, linear, linear_backward, log_softmax, tanh, tanh_backward
-from minattn.op import Case, halves, initialise
+from minattn.op import Case, halves, initialise, label
 from minattn.recurrent import bidirectional, lstm
 from minattn.recurrent.unroll import hidden_weight
 
@@ -122,6 +122,7 @@ def backward(dlogits, cache):
     """-> (None, None), dparams: token ids have no gradient."""
     dsource, dtarget, dparams = flow(dlogits, cache)
     params = cache.encoder.params
+    # embedded = embedding(embed_target, target), and embedding(embed_source, source) in encode
     dparams["embed_target"] = embedding_backward(dtarget, params["embed_target"], cache.target)
     dparams["embed_source"] = embedding_backward(dsource, params["embed_source"], cache.encoder.source)
     return (None, None), dparams
@@ -163,18 +164,23 @@ def flow(dlogits, cache):
 
 def encode(params, source, *, source_lengths=None, attention=None, cell=lstm):
     """source (B, S) -> Encoded, cache."""
+    if (attention is None) != ("attention" not in params):
+        having = "with" if "attention" in params else "without"
+        asked = None if attention is None else label(attention)
+        raise ValueError(f"these parameters were made {having} attention, but attention={asked} was asked for")
     embedded = embedding(params["embed_source"], source)                                # (B, S, I)
     read, encoder = bidirectional.forward(params["encoder"], embedded, lengths=source_lengths, cell=cell)
     annotations, last = read                                                            # (B, S, 2N)
     ends = np.concatenate([last.forward.hidden, last.backward.hidden], axis=-1)         # (B, 2N)
     summary = tanh(linear(ends, params["W_summary"], params["b_summary"]))              # (B, N)
-    entries, mask = summary[:, None], None                                              # (B, 1, N)
+    entries, seen, mask = summary[:, None], None, None                                  # (B, 1, N)
     if attention is not None:
         entries = linear(annotations, params["W_memory"])                               # (B, S, N)
         if source_lengths is not None:
             B, S = source.shape
             mask = masks.array(masks.padding(source_lengths), (B, 1, S), like=entries)  # (B, 1, S)
-    memory, prepared = _halves(attention).prepare(params.get("attention", {}), entries, entries, mask=mask)
+            seen = mask[:, 0]                                                           # (B, S)
+    memory, prepared = _halves(attention).prepare(params.get("attention", {}), entries, entries, seen=seen)
     cache = EncoderCache(params, source, encoder, annotations, ends, summary, prepared)
     return Encoded(_state(cell, summary), memory, mask), cache
 
@@ -186,6 +192,7 @@ def encode_backward(dstart, dmemory, cache, *, attention=None, cell=lstm):
     # memory = prepare(entries, entries): as keys and as values
     (dkey, dvalue), dprepare = _halves(attention).prepare_backward(dmemory, prepared)
     dentries, dsummary = dkey + dvalue, dstart.hidden
+    # entries = summary alone, or linear(annotations, W_memory)
     if attention is None:
         dsummary = dsummary + dentries[:, 0]
     else:
@@ -197,6 +204,7 @@ def encode_backward(dstart, dmemory, cache, *, attention=None, cell=lstm):
     dparams |= {"W_summary": dW_summary, "b_summary": db_summary}
     # ends = [last.forward.hidden, last.backward.hidden]
     dlast = bidirectional.Directions(*(_state(cell, d) for d in np.split(dends, 2, axis=-1)))
+    # annotations, last = bidirectional(embedded)
     (dsource, _), dparams["encoder"] = bidirectional.backward((dannotations, dlast), encoder)
     return dsource, dparams
 
@@ -221,7 +229,7 @@ def beam(
     (state, memory, mask), _ = encode(params, source, source_lengths=source_lengths, **settings)
     B, K, V = source.shape[0], width, params["b_out"].shape[0]
     state, memory, mask = tree.map(lambda x: np.repeat(x, K, axis=0), (state, memory, mask))
-    tokens = np.full_like(source, start, shape=(B * K, 1))                        # (B K, 1 + t)
+    tokens = np.full_like(source, start, shape=(B * K, 1), dtype=np.int64)                        # (B K, 1 + t)
     first = np.arange(K, like=tokens) == 0
     scores = np.where(first, np.zeros_like(state.hidden, shape=(B, K)), -np.inf)  # (B, K)  all begin alike: keep one
     looks = None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minattn import validate
 from minattn.recurrent import lstm
 
 PAPER = "Schuster & Paliwal 1997"
@@ -46,6 +47,7 @@ def forward(params, inputs, state=None, *, lengths=None, cell=lstm):
 
     The final state of the backward direction is the one after the first step.
     """
+    validate.directions(params, state)
     before = state or Directions(None, None)
     (ahead, last_ahead), cache_ahead = cell.forward(params["forward"], inputs, before[0], lengths=lengths)
     (back, last_back), cache_back = cell.forward(params["backward"], inputs, before[1], lengths=lengths, reverse=True)
@@ -73,5 +75,6 @@ def backward(dout, cache):
 def _split(dout):
     """(doutputs (B, T, 2N), Directions) -> one (doutputs (B, T, N), dstate) for each direction."""
     doutputs, dlast = dout
+    dlast = Directions(None, None) if dlast is None else Directions(*dlast)
     ahead, back = (None, None) if doutputs is None else np.split(doutputs, 2, axis=-1)
     return (ahead, dlast.forward), (back, dlast.backward)

@@ -99,7 +99,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
 
 def flow(dout, cache):
     """Back through time -> Flow: the gradient at every step's sum, at every state, and at the initial state."""
-    return unroll_backward(step_backward, *dout, cache.unrolled)
+    return unroll_backward(State, step_backward, dout, cache.unrolled)
 
 
 def backward(dout, cache):

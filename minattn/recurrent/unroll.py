@@ -26,7 +26,7 @@ class Flow(NamedTuple):
     """What goes back through time.
 
     dprojected (B, T, *): at the sum that enters each step; dstate: at the initial state; reach: like the state, but
-    (B, T, N): the whole gradient that arrives at the state after each step.
+    (B, T, N): the whole gradient that arrives at the state after each real step, 0 at padded ones.
     """
 
     dprojected: Any
@@ -39,7 +39,7 @@ def real_steps(lengths, inputs):
     B, T = inputs.shape[:2]
     if lengths is None:
         return [None] * T
-    lengths = validate.lengths(lengths, (B,), T)
+    lengths = np.broadcast_to(validate.lengths(lengths, (B,), T), (B,))
     shortest = int(lengths.min()) if lengths.size else T
     lengths = np.asarray(lengths, like=inputs)[:, None]
     return [None if t < shortest else t < lengths for t in range(T)]
@@ -64,22 +64,25 @@ def unroll(step, params, projected, state, real, reverse=False):
     return (np.stack(outputs, axis=1), state), Cache(steps, real, order)
 
 
-def unroll_backward(step_backward, doutputs, dstate, cache):
-    """doutputs (B, T, N) or None, dstate like the state -> Flow."""
+def unroll_backward(State, step_backward, dout, cache):
+    """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow."""
     steps, real, order = cache
+    doutputs, dstate = dout
+    zeros = np.zeros_like(steps[0].hidden)
+    dstate = State(*(zeros if part is None else part for part in dstate or (None,) * len(State._fields)))
     dprojected, reach = [None] * len(steps), [None] * len(steps)
     for t in reversed(order):
         # state = new where the step is real, else as before
-        dnew = type(dstate)(*(_where(real[t], part, 0) for part in dstate))
-        dbefore = type(dstate)(*(0 if real[t] is None else np.where(real[t], 0, part) for part in dstate))
+        dnew = State(*(_where(real[t], part, 0) for part in dstate))
+        dbefore = State(*(0 if real[t] is None else np.where(real[t], 0, part) for part in dstate))
         # outputs[t] = new.hidden
         if doutputs is not None:
             dnew = dnew._replace(hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0))
         # new = step(params, projected[t], state)
         dprojected[t], dstate = step_backward(dnew, steps[t])
-        dstate = type(dstate)(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
+        dstate = State(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
         reach[t] = dnew
-    reach = type(dstate)(*(np.stack(parts, axis=1) for parts in zip(*reach, strict=True)))
+    reach = State(*(np.stack(parts, axis=1) for parts in zip(*reach, strict=True)))
     return Flow(np.stack(dprojected, axis=1), dstate, reach)
 
 

@@ -1,5 +1,6 @@
 """What the gradient checks cannot see: that the forwards are right, at the edges too."""
 
+import inspect
 import math
 
 import numpy as np
@@ -8,17 +9,31 @@ import pytest
 from minattn.functions import (
     FUNCTIONS,
     Loss,
+    conv1d,
+    conv2d,
     cross_entropy,
     cross_entropy_backward,
     dropout,
+    elu,
     embedding,
+    erf,
+    erfc,
+    gelu,
+    gelu_tanh,
     layer_norm,
     linear,
     log_softmax,
+    logsumexp,
+    max_pool,
+    mean_pool,
+    mse,
     relu,
     sigmoid,
+    silu,
     softmax,
     softmax_backward,
+    softplus,
+    sparsemax,
     unbroadcast,
 )
 
@@ -129,3 +144,103 @@ def test_unbroadcast_sums_what_was_repeated(shape):
 def test_every_function_has_its_backward():
     for name, (function, backward) in FUNCTIONS.items():
         assert function.__name__ == name and backward.__name__ == f"{name}_backward"
+
+
+@pytest.mark.parametrize(
+    "name", ["tanh", "sigmoid", "relu", "gelu", "gelu_tanh", "silu", "elu", "softplus", "erf", "erfc"]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_far_out(name, dtype):
+    function, backward = FUNCTIONS[name]
+    x = np.array([-1e30, -1e5, -700.0, 700.0, 1e5, 1e30], dtype=dtype)
+    operand = "out" if "out" in inspect.signature(backward).parameters else "x"
+    out = function(x)
+    slope = backward(np.ones_like(x), **{operand: out if operand == "out" else x})
+    flat = {"tanh": (-1, 1), "sigmoid": (0, 1), "erf": (-1, 1), "erfc": (2, 0)}
+    left, right = flat.get(name, (-1 if name == "elu" else 0, x[-1]))
+    assert out[0] == left and out[-1] == right and out.dtype == slope.dtype == dtype
+    assert slope[0] == 0 and slope[-1] == (0 if name in flat else 1)
+
+
+def test_erf_has_every_digit():
+    x = np.linspace(-6, 26, 3001)
+    assert erf(x) == pytest.approx([math.erf(v) for v in x], rel=1e-15)
+    near, far = x[x < 6], x[x >= 6]
+    assert erfc(near) == pytest.approx([math.erfc(v) for v in near], rel=1e-14)
+    assert erfc(far) == pytest.approx([math.erfc(v) for v in far], rel=1e-13)  # x^2 is rounded before exp
+
+
+def test_gelu_by_hand():
+    x = np.linspace(-5, 5, 101)
+    assert gelu(x) == pytest.approx([v * math.erfc(-v / math.sqrt(2)) / 2 for v in x], rel=1e-14, abs=1e-17)
+    assert abs(gelu(x) - gelu_tanh(x)).max() < 5e-4
+    assert silu(np.array([1.0])) == pytest.approx(1 / (1 + math.exp(-1)))
+    assert softplus(np.array([-1.0, 2.0])) == pytest.approx([math.log1p(math.exp(-1)), math.log1p(math.exp(2))])
+    assert elu(np.array([-1.0, 2.0]), 0.5) == pytest.approx([0.5 * math.expm1(-1), 2.0])
+
+
+def test_logsumexp():
+    assert logsumexp(np.array([1e4, 1e4])) == pytest.approx(1e4 + math.log(2))
+    assert logsumexp(np.zeros((2, 3)), np.array([[True, True, False], [False] * 3])).tolist() == [math.log(2), -np.inf]
+
+
+def plain_convolution(x, W, b, stride, padding):
+    (up, along), (above, left) = stride, padding
+    x = np.pad(x, ((0, 0), (above, above), (left, left), (0, 0)))
+    rows, columns = (x.shape[1] - W.shape[0]) // up + 1, (x.shape[2] - W.shape[1]) // along + 1
+    out = np.zeros((len(x), rows, columns, W.shape[3]))
+    for n, r, c in np.ndindex(len(x), rows, columns):
+        patch = x[n, r * up : r * up + W.shape[0], c * along : c * along + W.shape[1]]
+        out[n, r, c] = (patch[..., None] * W).sum(axis=(0, 1, 2)) + (0 if b is None else b)
+    return out
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", [(0, 0), (2, 1)])
+def test_convolution_is_its_definition(stride, padding):
+    x, W, b = RNG.normal(size=(2, 6, 7, 3)), RNG.normal(size=(3, 2, 3, 4)), RNG.normal(size=4)
+    assert np.allclose(conv2d(x, W, b, stride, padding), plain_convolution(x, W, b, stride, padding), atol=1e-13)
+    line = conv1d(x[:, 0], W[0], None, stride[1], padding[1])
+    expected = plain_convolution(x[:, :1], W[:1], None, (1, stride[1]), (0, padding[1]))[:, 0]
+    assert np.allclose(line, expected, atol=1e-13)
+
+
+def test_pooling_by_hand():
+    x = np.arange(16.0).reshape(1, 4, 4, 1)
+    assert max_pool(x)[0][0, ..., 0].tolist() == [[5, 7], [13, 15]]
+    assert mean_pool(x)[0, ..., 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert max_pool(x, 3)[0].ravel().tolist() == [10]
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda: conv1d(np.ones((2, 3, 4)), np.ones((5, 4, 6))), "a kernel of .1, 5. does not fit into x of .1, 3."),
+        (lambda: conv1d(np.ones((2, 3, 4)), np.ones((2, 5, 6))), "W has I=5 input features but x has I=4"),
+        (lambda: conv2d(np.ones((2, 3, 4)), np.ones((2, 2, 4, 6))), "x needs the axes .B, Y, X, I."),
+        (lambda: max_pool(np.ones((1, 2, 2, 1)), 3), "windows of 3 x 3 do not fit"),
+        (lambda: conv2d(np.ones((1, 4, 4, 2)), np.ones((2, 2, 2, 3)), stride=0), "stride must be a whole number"),
+    ],
+)
+def test_convolution_errors(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_mse_by_hand():
+    loss = mse(np.array([1.0, 2.0]), np.array([3.0, 2.5]))
+    assert loss == (2.125, 4.25, 2)
+    with pytest.raises(ValueError, match="must have one shape"):
+        mse(np.ones(2), np.ones((2, 1)))
+
+
+def test_sparsemax_is_the_nearest_point_of_the_simplex():
+    scores = RNG.normal(size=(20, 6))
+    weights = sparsemax(scores)
+    assert np.allclose(weights.sum(axis=-1), 1) and (weights >= 0).all() and (weights == 0).any()
+    distance = ((weights - scores) ** 2).sum(axis=-1)
+    for other in RNG.dirichlet(np.full(6, 0.3), size=500):
+        assert (distance <= ((other - scores) ** 2).sum(axis=-1) + 1e-12).all()
+    mask = np.array([[True, False, True], [False] * 3])
+    expected = np.array([[0.4, 0, 0.6], [0, 0, 0]])
+    assert sparsemax(np.array([[1.0, 99.0, 1.2], [1, 2, 3]]), mask) == pytest.approx(expected)
