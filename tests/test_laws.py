@@ -23,7 +23,7 @@ def test_law(law, op, case):
 
 @pytest.mark.parametrize("name", VARIANTS | CELLS)
 def test_declares_what_it_is(name):
-    """Without `naive` a law passes for want of an oracle; without the rest errors, README and benchmark know nothing."""
+    """Without `naive` a law passes for want of an oracle; without the rest errors and README know nothing."""
     op = (VARIANTS | CELLS)[name]
     assert all(getattr(op, word, None) for word in ("PAPER", "TIME", "MEMORY")) and callable(op.naive)
     assert name in CELLS or op.SHAPES.keys() >= {"query", "key", "value"}
