@@ -9,7 +9,8 @@ so a mechanism that runs in O(T) memory never makes a T x S array. Rules and arr
 
 import functools
 import operator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,58 +21,148 @@ EVERYTHING = slice(None)
 TILE = 2**20  # booleans that are looked at together
 
 
-class Rule(NamedTuple):
-    """tile(shape, rows, columns, like) -> booleans for those slices of T and S, broadcasting to (..., T, S)."""
-
-    name: str
-    tile: Any
+class Rule:
+    """Something that answers tile(shape, rows, columns, like) with booleans for those slices of (..., T, S)."""
 
     __array_ufunc__ = None  # so that `array & rule` is ours to answer
 
     def __and__(self, other):
         """Both must allow the look."""
-        name = f"{self.name} & {getattr(other, 'name', 'array')}"
-        return Rule(name, lambda *place: self.tile(*place) & _tile(other, *place))
+        return All((*parts(self), *parts(other)))
 
-    __rand__ = __and__
-
-    def __repr__(self):
-        return self.name
+    def __rand__(self, other):
+        return All((*parts(other), *parts(self)))
 
 
-def causal(offset=None):
+@dataclass(frozen=True)
+class Causal(Rule):
     """Query t may look at keys 0 .. t + offset: nobody sees the future.
 
     offset is the place of the first query among the keys. With T = S it is 0; with T != S it has to be said, as in
     decoding with the earlier keys kept, where it is S - T.
     """
 
-    def tile(shape, rows, columns, like):
+    offset: int | None = None
+
+    def start(self, shape):
+        """The offset for scores of this shape."""
         T, S = shape[-2:]
-        if offset is None and T != S:
+        if self.offset is None and T != S:
             raise ValueError(
                 f"causal() cannot know which of the S={S} keys the first of the T={T} queries stands at: "
                 f"write causal(offset={S - T}) if the queries are the last ones, causal(offset=0) if they are the first"
             )
-        return _places(S, columns, like) <= _places(T, rows, like)[:, None] + (offset or 0)
+        return self.offset or 0
 
-    return Rule("causal()" if offset is None else f"causal(offset={offset})", tile)
+    def tile(self, shape, rows, columns, like):
+        T, S = shape[-2:]
+        return _places(S, columns, like) <= _places(T, rows, like)[:, None] + self.start(shape)
 
 
-def padding(lengths, query_lengths=None):
+@dataclass(frozen=True)
+class Window(Rule):
+    """Query t may look at keys t + offset - left .. t + offset + right; None is no border on that side."""
+
+    left: int | None
+    right: int | None
+    offset: int = 0
+
+    def tile(self, shape, rows, columns, like):
+        T, S = shape[-2:]
+        ahead = _places(S, columns, like) - _places(T, rows, like)[:, None] - self.offset
+        allowed = ahead == ahead
+        allowed = allowed if self.left is None else allowed & (ahead >= -self.left)
+        return allowed if self.right is None else allowed & (ahead <= self.right)
+
+
+@dataclass(frozen=True)
+class Padding(Rule):
     """Keys beyond the length of their sequence are padding, and so are queries beyond query_lengths, where given.
 
     lengths (B, ...) integers stand for the leading axes of (B, ..., T, S), from the left.
     """
 
-    def tile(shape, rows, columns, like):
-        *leading, T, S = shape
-        allowed = _places(S, columns, like) < _outer(lengths, leading, S, "S", like)
-        if query_lengths is None:
-            return allowed
-        return allowed & (_places(T, rows, like)[:, None] < _outer(query_lengths, leading, T, "T", like))
+    lengths: Any
+    query_lengths: Any = None
 
-    return Rule("padding(lengths)" if query_lengths is None else "padding(lengths, query_lengths)", tile)
+    def tile(self, shape, rows, columns, like):
+        *leading, T, S = shape
+        allowed = _places(S, columns, like) < _outer(self.lengths, leading, S, "S", like)
+        if self.query_lengths is None:
+            return allowed
+        return allowed & (_places(T, rows, like)[:, None] < _outer(self.query_lengths, leading, T, "T", like))
+
+
+@dataclass(frozen=True)
+class Document(Rule):
+    """Several documents packed into one sequence: a query looks at keys of its own document alone.
+
+    keys (B, ..., S) and queries (B, ..., T) are integers, one number for each document.
+    """
+
+    queries: Any
+    keys: Any
+
+    def tile(self, shape, rows, columns, like):
+        *leading, T, S = shape
+        queries = _spread("queries", self.queries, leading, T, like)[..., rows]
+        keys = _spread("keys", self.keys, leading, S, like)[..., columns]
+        return queries[..., :, None] == keys[..., None, :]
+
+
+@dataclass(frozen=True)
+class Given(Rule):
+    """A boolean array among rules; its axes of length 1 broadcast and stay as they are."""
+
+    mask: Any
+
+    def tile(self, shape, rows, columns, like):
+        mask = self.mask.reshape((1,) * (2 - self.mask.ndim) + self.mask.shape)
+        T, S = mask.shape[-2:]
+        return mask[..., EVERYTHING if T == 1 else rows, EVERYTHING if S == 1 else columns]
+
+
+@dataclass(frozen=True)
+class All(Rule):
+    """Every rule must allow the look."""
+
+    rules: tuple
+
+    def tile(self, *place):
+        return functools.reduce(operator.and_, (rule.tile(*place) for rule in self.rules))
+
+
+def causal(offset=None):
+    """Query t may look at keys 0 .. t + offset -> Causal."""
+    return Causal(offset)
+
+
+def window(left, right, offset=0):
+    """Query t may look at keys t + offset - left .. t + offset + right, None for no border -> Window."""
+    for name, reach in (("left", left), ("right", right)):
+        if reach is not None and reach < 0:
+            raise ValueError(f"{name} must be at least 0, or None for no border, but is {reach}")
+    return Window(left, right, offset)
+
+
+def padding(lengths, query_lengths=None):
+    """What lies beyond the length of its sequence is not there, lengths (B, ...) -> Padding."""
+    return Padding(lengths, query_lengths)
+
+
+def document(queries, keys=None):
+    """A query looks at keys of its own document, (B, ..., T) and (B, ..., S) numbers of documents -> Document."""
+    return Document(queries, queries if keys is None else keys)
+
+
+def parts(mask):
+    """The rules that a mask is made of: a boolean array is one, None is none."""
+    if mask is None:
+        return ()
+    if isinstance(mask, Rule):
+        return mask.rules if isinstance(mask, All) else (mask,)
+    validate.boolean(mask)
+    return (Given(mask),)
 
 
 def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
@@ -79,12 +170,11 @@ def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
 
     like: an array on the device where the mask is wanted.
     """
-    if mask is None:
-        return None
-    if not isinstance(mask, Rule):
-        validate.boolean(mask)
-        validate.broadcasts("mask", mask.shape, shape, "(..., T, S)")
-    return _tile(mask, shape, rows, columns, like)
+    rules = parts(mask)
+    for rule in rules:
+        if isinstance(rule, Given):
+            validate.broadcasts("mask", rule.mask.shape, shape, "(..., T, S)")
+    return All(rules).tile(shape, rows, columns, like) if rules else None
 
 
 def visible(mask, shape, *, like):
@@ -115,16 +205,6 @@ def keep(seen, x):
     return np.where((unbroadcast(looks, steps) != 0)[..., None], x, 0)
 
 
-def _tile(mask, shape, rows, columns, like):
-    """A tile of a rule, or of a boolean array, whose axes of length 1 broadcast and stay as they are."""
-    if isinstance(mask, Rule):
-        return mask.tile(shape, rows, columns, like)
-    validate.boolean(mask)
-    mask = mask.reshape((1,) * (2 - mask.ndim) + mask.shape)
-    T, S = mask.shape[-2:]
-    return mask[..., EVERYTHING if T == 1 else rows, EVERYTHING if S == 1 else columns]
-
-
 def _places(steps, part, like):
     """The numbers 0 .. steps-1 of one slice of an axis, on the device of `like`."""
     return np.arange(*part.indices(steps), like=like)
@@ -134,3 +214,14 @@ def _outer(lengths, leading, steps, letter, like):
     """lengths (B, ...) -> (B, ..., 1, 1)."""
     lengths = np.asarray(validate.lengths(lengths, leading, steps, letter), like=like)
     return lengths.reshape(lengths.shape + (1,) * (len(leading) - lengths.ndim + 2))
+
+
+def _spread(name, numbers, leading, steps, like):
+    """Numbers of documents (B, ..., S) -> with an axis of 1 for each leading axis that they do not have."""
+    numbers = numbers if hasattr(numbers, "dtype") else np.asarray(numbers)
+    if numbers.dtype.kind not in "iu" or numbers.ndim == 0 or numbers.shape[-1] != steps:
+        came = f"{numbers.dtype} {numbers.shape}"
+        raise ValueError(f"{name} of document() must be integers (B, ..., {steps}) but came as {came}")
+    validate.lengths(numbers[..., 0] * 0, leading, 0)
+    numbers = np.asarray(numbers, like=like)
+    return numbers.reshape(numbers.shape[:-1] + (1,) * (len(leading) - numbers.ndim + 1) + (steps,))

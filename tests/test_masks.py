@@ -3,7 +3,7 @@ import pytest
 from device import DeviceArray
 
 from minattn import masks
-from minattn.masks import causal, padding
+from minattn.masks import causal, document, padding, window
 
 HERE = np.zeros(1)
 
@@ -42,6 +42,28 @@ def test_lengths_that_do_not_fit(lengths, shape, says):
         array(padding(lengths), shape)
 
 
+def test_window():
+    ahead = np.arange(6) - np.arange(4)[:, None] - 1
+    assert (array(window(2, 1, offset=1), (4, 6)) == ((ahead >= -2) & (ahead <= 1))).all()
+    assert (array(window(None, 0), (4, 4)) == array(causal(), (4, 4))).all()
+    assert array(window(None, None), (4, 4)).all()
+    with pytest.raises(ValueError, match="left must be at least 0, or None for no border, but is -1"):
+        window(-1, 0)
+
+
+def test_document():
+    ids = np.array([[0, 0, 1, 1], [5, 5, 5, 7]])
+    mask = array(document(ids), (2, 3, 4, 4))
+    assert (mask == (ids[:, None, :, None] == ids[:, None, None, :])).all()
+    assert array(document([1, 2], [2, 2, 1]), (2, 3)).tolist() == [[False, False, True], [True, True, False]]
+    tile = array(document(ids) & causal(), (2, 3, 4, 4), rows=slice(1, 3), columns=slice(0, 2))
+    assert (np.broadcast_to(tile, (2, 3, 2, 2)) == (mask & np.tri(4, dtype=bool))[..., 1:3, 0:2]).all()
+    with pytest.raises(
+        ValueError, match=r"keys of document\(\) must be integers \(B, ..., 5\) but came as int64 \(2, 4\)"
+    ):
+        array(document(ids), (2, 4, 5))
+
+
 def test_fractional_lengths():
     with pytest.raises(TypeError, match="lengths must be integers.*float64"):
         array(padding([1.0, 2.0]), (2, 3, 5))
@@ -53,7 +75,7 @@ def test_rules_and_arrays_combine_with_and():
     for mask in (causal() & padding([3, 2]) & random, random & causal() & padding([3, 2])):
         assert isinstance(mask, masks.Rule)
         assert (array(mask, (2, 4, 4)) == expected).all()
-    assert repr(causal(offset=1) & padding([1])) == "causal(offset=1) & padding(lengths)"
+    assert "Causal(offset=1), Padding(lengths=[1]" in repr(causal(offset=1) & padding([1]))
 
 
 def test_a_tile_is_a_piece_of_the_whole():
