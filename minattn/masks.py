@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minattn import validate
-from minattn.functions import unbroadcast
+from minattn.functions import part, unbroadcast
 
 EVERYTHING = slice(None)
 TILE = 2**20  # booleans that are looked at together
@@ -117,9 +117,7 @@ class Given(Rule):
     mask: Any
 
     def tile(self, shape, rows, columns, like):
-        mask = self.mask.reshape((1,) * (2 - self.mask.ndim) + self.mask.shape)
-        T, S = mask.shape[-2:]
-        return mask[..., EVERYTHING if T == 1 else rows, EVERYTHING if S == 1 else columns]
+        return part(self.mask, rows, columns)
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,10 @@ def halves(op):
     def prepare_backward(dmemory, cache):
         return tuple(dmemory), {}
 
-    def attend(params, query, memory, bias=None, *, mask=None):
-        """query (..., T, D) -> context (..., T, E), cache."""
-        return op.forward(params, query, *memory, bias, **({} if mask is None else {"mask": mask}))
+    def attend(params, query, memory, bias=None, **given):
+        """query (..., T, D) -> context (..., T, E), cache; given: the options of forward, such as mask and offset."""
+        given = {name: option for name, option in given.items() if option is not None}
+        return op.forward(params, query, *memory, bias, **given)
 
     def attend_backward(dcontext, cache):
         (dquery, dkey, dvalue, dbias), dparams = op.backward(dcontext, cache)

@@ -43,6 +43,11 @@ def add(left, right):
     return left + right
 
 
+def join(left, right):
+    """The union of two dicts, added where both have a name: gradients of parameters that are used in two places."""
+    return left | {name: add(left.get(name), child) for name, child in right.items()}
+
+
 def astype(tree, dtype):
     """The tree with every array in dtype: `tree.astype(params, np.float32)`."""
     return map(lambda leaf: leaf.astype(dtype), tree)

@@ -16,7 +16,7 @@ def shapes(expected, **arrays):
             continue
         floating(name, array)
         letters = expected[name].split()
-        free = letters[0] == "..."
+        free = letters[:1] == ["..."]
         letters = letters[1:] if free else letters
         if array.ndim < len(letters) or (array.ndim > len(letters) and not free):
             raise ValueError(

@@ -29,10 +29,10 @@ WEIGHTS = "softmax(add(scores, bias), mask)"
 NUMPY = {"import math\n": "import math\nimport numpy as np\n"}
 REMEMBER = {
     "import math\n": "import math\nLAST = []\n",
-    "    return context, Cache(query, key, value, bias, weights)\n": (
-        "    LAST.append(Cache(query, key, value, bias, weights))\n    return context, None\n"
+    "    return context, Cache(query, key, value, bias, weights, kept)\n": (
+        "    LAST.append(Cache(query, key, value, bias, weights, kept))\n    return context, None\n"
     ),
-    "weights = cache\n": "weights = LAST[-1]\n",
+    "kept = cache\n": "kept = LAST[-1]\n",
 }
 ROW_SUM = "(dweights - (dweights * weights).sum(axis=-1, keepdims=True))"
 

@@ -26,4 +26,4 @@ def test_declares_what_it_is(name):
     """Without `naive` a law passes for want of an oracle; without the rest errors and README know nothing."""
     op = (VARIANTS | CELLS)[name]
     assert all(getattr(op, word, None) for word in ("PAPER", "TIME", "MEMORY")) and callable(op.naive)
-    assert name in CELLS or op.SHAPES.keys() >= {"query", "key", "value"}
+    assert name in CELLS or (op.SHAPES.keys() >= {"query", "key", "value"} and op.EXACT)

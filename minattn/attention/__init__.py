@@ -3,12 +3,18 @@
 A mechanism listed here earns its gradient checks, its laws, its line in the README and its place in the models.
 """
 
-from minattn.attention import additive, bilinear, dot
+from minattn.attention import additive, bilinear, blockwise, concat, cosine, dot, relative, sparse, window
 
 VARIANTS = {
     "dot": dot,
     "additive": additive,
     "bilinear": bilinear,
+    "concat": concat,
+    "cosine": cosine,
+    "relative": relative,
+    "sparse": sparse,
+    "window": window,
+    "blockwise": blockwise,
 }
 
-__all__ = ["VARIANTS", "additive", "bilinear", "dot"]
+__all__ = ["VARIANTS", *VARIANTS]

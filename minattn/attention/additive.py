@@ -30,6 +30,7 @@ SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T
 SHAPES |= {"W_query": "N A", "W_key": "D A", "b": "A", "v": "A"}
 PAPER = "Bahdanau 2015, A.1.2"
 TIME, MEMORY = "T S (A + E)", "T S A"
+EXACT = "a score of its own"
 
 
 class Prepared(NamedTuple):

@@ -22,6 +22,7 @@ SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T
 SHAPES |= {"W": "N D"}
 PAPER = "Luong 2015, eq. 8 general"
 TIME, MEMORY = "T S (N + E)", "T S"
+EXACT = "equals `dot` for W = 1 / sqrt(D)"
 
 
 class Prepared(NamedTuple):

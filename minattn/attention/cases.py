@@ -3,15 +3,23 @@
 import numpy as np
 
 from minattn.masks import causal, padding
-from minattn.op import Case
+from minattn.op import Case, options
 
 # All different, so that no two axes can be mistaken for each other.
 SIZES = {"B": 2, "H": 3, "T": 4, "S": 5, "D": 6, "E": 7, "N": 8, "A": 9}
 
 
 def cases(rng, mechanism):
-    """The mechanism's own cases where it declares some, else the typical ones."""
-    return list(mechanism.cases(rng) if hasattr(mechanism, "cases") else typical(rng, mechanism.SHAPES))
+    """The mechanism's own cases where it declares some, else the typical ones; dropout where it has that option."""
+    found = list(mechanism.cases(rng) if hasattr(mechanism, "cases") else typical(rng, mechanism.SHAPES))
+    if "dropout" in options(mechanism):
+        options_of = {"dropout": 0.3, "rng": np.random.default_rng(5)}
+        found += [
+            case._replace(name=f"{case.name}, dropout", options=case.options | options_of)
+            for case in found
+            if case.name in ("heads", "dead rows", "NaN in the padding")
+        ]
+    return found
 
 
 def typical(rng, shapes, sizes=SIZES):

@@ -18,3 +18,15 @@ def unbroadcast(gradient, like):
         gradient = gradient.sum(axis=tuple(range(extra)))
     repeated = tuple(axis for axis, n in enumerate(like.shape) if n == 1 != gradient.shape[axis])
     return gradient.sum(axis=repeated, keepdims=True) if repeated else gradient
+
+
+def part(term, rows, columns):
+    """The slices rows and columns of the last two axes (T, S) of a term; axes of length 1 stay, None stays None.
+
+    It is a view: adding to the part adds to the whole.
+    """
+    if term is None:
+        return None
+    term = term.reshape((1,) * (2 - term.ndim) + term.shape)
+    T, S = term.shape[-2:]
+    return term[..., rows if T > 1 else slice(None), columns if S > 1 else slice(None)]

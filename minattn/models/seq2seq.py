@@ -78,7 +78,7 @@ class Decoded(NamedTuple):
 
 def init(rng, *, source_vocabulary, target_vocabulary, I, N, A=None, attention=None, cell=lstm):
     """Embeddings of width I; reader (each side), writer and memory of width N; A: width of an additive score (N)."""
-    sizes = {"D": N, "E": N, "N": N, "A": A or N}
+    sizes = {"D": N, "E": N, "N": N, "A": A or N, "H": 1}
     params = {
         "embed_source": rng.normal(size=(source_vocabulary, I)),
         "embed_target": rng.normal(size=(target_vocabulary, I)),
@@ -108,7 +108,7 @@ def forward(params, source, target, *, source_lengths=None, attention=None, cell
     projected = _project(params, embedded)                                 # (B, T, 4N)
     state, contexts, shown, attended, steps = start, [], [], [], []
     for t in range(target.shape[1]):
-        state, context, looked, stepped = _step(params, projected[:, t], state, memory, mask, **settings)
+        state, context, looked, stepped = _step(params, projected[:, t], state, memory, mask, t, **settings)
         contexts.append(context)
         shown.append(state.hidden)
         attended.append(looked)
@@ -158,7 +158,7 @@ def flow(dlogits, cache):
     dparams["decoder"] = {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}
     dparams |= {"W_out": dW_out, "b_out": db_out}
     if settings["attention"] is not None:
-        dparams["attention"] |= dattention
+        dparams["attention"] = tree.join(dparams["attention"], dattention)
     return Flow(dsource, dgiven[..., :I], dparams)
 
 
@@ -233,10 +233,10 @@ def beam(
     first = np.arange(K, like=tokens) == 0
     scores = np.where(first, np.zeros_like(state.hidden, shape=(B, K)), -np.inf)  # (B, K)  all begin alike: keep one
     looks = None
-    for _ in range(steps):
+    for t in range(steps):
         # what each beginning would write next, (B, K, V); one that has ended adds `end` for nothing
         embedded = embedding(params["embed_target"], tokens[:, -1:])              # (B K, 1, I)
-        state, context, looked, _ = _step(params, _project(params, embedded)[:, 0], state, memory, mask, **settings)
+        state, context, looked, _ = _step(params, _project(params, embedded)[:, 0], state, memory, mask, t, **settings)
         log_p = log_softmax(_predict(params, state.hidden, context))              # (B K, V)
         ended = np.where(np.arange(V, like=tokens) == end, 0, -np.inf).astype(log_p.dtype)
         log_p = np.where(tokens[:, -1:] == end, ended, log_p).reshape(B, K, V)
@@ -281,10 +281,11 @@ def _project(params, embedded):
     return linear(embedded, decoder["W_input"][:I], decoder["b"])  # (B, T, 4N)
 
 
-def _step(params, projected, state, memory, mask, *, attention, cell):
+def _step(params, projected, state, memory, mask, t, *, attention, cell):
     """Look with the state there is, then take the step: -> state, context (B, N), and the two caches."""
+    place = {"offset": t} if getattr(attention, "ORDERED", False) else {}
     query = state.hidden[:, None]  # (B, 1, N)
-    context, looked = _halves(attention).attend(params.get("attention", {}), query, memory, mask=mask)
+    context, looked = _halves(attention).attend(params.get("attention", {}), query, memory, mask=mask, **place)
     context = context[:, 0]        # (B, N)
     W_context = params["decoder"]["W_input"][-context.shape[-1] :]
     state, stepped = cell.step(params["decoder"], projected + context @ W_context, state)
