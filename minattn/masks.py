@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minattn import validate
-from minattn.functions import part, unbroadcast
+from minattn.functions import part, split_heads, unbroadcast
 
 EVERYTHING = slice(None)
 TILE = 2**20  # booleans that are looked at together
@@ -173,6 +173,43 @@ def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
         if isinstance(rule, Given):
             validate.broadcasts("mask", rule.mask.shape, shape, "(..., T, S)")
     return All(rules).tile(shape, rows, columns, like) if rules else None
+
+
+def separate(mask, shape, *, like):
+    """A mask as queries (..., T), keys (..., S) and an offset: t may look at s <= t + offset, where both are allowed.
+
+    For mechanisms that keep one sum over the keys. queries and keys are None where all are allowed; without a causal
+    rule the offset is S. ValueError for masks that cannot be taken apart so.
+    """
+    T, S = shape[-2:]
+    queries, keys, offset = [], [], S
+    for rule in parts(mask):
+        tall = isinstance(rule, Given) and (rule.mask.ndim < 2 or rule.mask.shape[-2] == 1)
+        wide = isinstance(rule, Given) and rule.mask.ndim > 1 and rule.mask.shape[-1] == 1
+        if isinstance(rule, Causal):
+            offset = min(offset, rule.start(shape))
+        elif isinstance(rule, Padding):
+            keys.append(Padding(rule.lengths).tile(shape, EVERYTHING, EVERYTHING, like)[..., 0, :])
+            if rule.query_lengths is not None:
+                flipped = (*shape[:-2], S, T)
+                queries.append(Padding(rule.query_lengths).tile(flipped, EVERYTHING, EVERYTHING, like)[..., 0, :])
+        elif tall:
+            keys.append(np.broadcast_to(rule.mask, (*rule.mask.shape[:-1], S)).reshape(*rule.mask.shape[:-2], S))
+        elif wide:
+            queries.append(np.broadcast_to(rule.mask[..., 0], (*rule.mask.shape[:-2], T)))
+        else:
+            raise ValueError(
+                f"this mechanism keeps one sum of all keys, so its mask can be causal(), padding(...), booleans "
+                f"(..., 1, S) or (..., T, 1), and those joined, but {type(rule).__name__} gives each query its own keys"
+            )
+    both = (functools.reduce(operator.and_, allowed) if allowed else None for allowed in (queries, keys))
+    return (*both, offset)
+
+
+def heads(mask, G):
+    """A mask over (..., H, T, S) for scores (..., G, H / G, T, S): arrays get the new axis, rules know no heads."""
+    rules = tuple(Given(split_heads(rule.mask, G)) if isinstance(rule, Given) else rule for rule in parts(mask))
+    return All(rules) if rules else None
 
 
 def visible(mask, shape, *, like):

@@ -90,11 +90,11 @@ def halves(op):
     def attend(params, query, memory, bias=None, **given):
         """query (..., T, D) -> context (..., T, E), cache; given: the options of forward, such as mask and offset."""
         given = {name: option for name, option in given.items() if option is not None}
-        return op.forward(params, query, *memory, bias, **given)
+        return op.forward(params, query, *memory, *(() if bias is None else (bias,)), **given)
 
     def attend_backward(dcontext, cache):
-        (dquery, dkey, dvalue, dbias), dparams = op.backward(dcontext, cache)
-        return (dquery, Memory(dkey, dvalue), dbias), dparams
+        (dquery, dkey, dvalue, *dbias), dparams = op.backward(dcontext, cache)
+        return (dquery, Memory(dkey, dvalue), dbias[0] if dbias else None), dparams
 
     own = {f.__name__: f for f in (prepare, prepare_backward, attend, attend_backward)}
     return SimpleNamespace(**{**vars(op), **own})
@@ -114,8 +114,9 @@ def options(op):
 
 
 def initialise(op, rng, sizes):
-    """init with those sizes that its signature names."""
-    wanted = inspect.signature(op.init).parameters
+    """init with those sizes that its signature names and nobody has bound."""
+    bound = getattr(op.init, "keywords", {})
+    wanted = [name for name in inspect.signature(op.init).parameters if name not in bound]
     return op.init(rng, **{letter: n for letter, n in sizes.items() if letter in wanted})
 
 

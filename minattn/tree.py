@@ -44,8 +44,10 @@ def add(left, right):
 
 
 def join(left, right):
-    """The union of two dicts, added where both have a name: gradients of parameters that are used in two places."""
-    return left | {name: add(left.get(name), child) for name, child in right.items()}
+    """The union of two trees, added where both have a leaf: gradients of parameters that are used in two places."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left | {name: join(left.get(name), child) for name, child in right.items()}
+    return add(left, right)
 
 
 def astype(tree, dtype):

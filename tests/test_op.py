@@ -46,7 +46,7 @@ def test_own_halves_are_kept():
 
 
 def test_names():
-    assert op.inputs(dot) == ["query", "key", "value", "bias"] and op.options(dot) == ["mask"]
+    assert op.inputs(dot) == ["query", "key", "value", "bias"] and op.options(dot) == ["mask", "dropout", "rng"]
     assert op.label(dot) == "dot"
 
 

@@ -40,3 +40,9 @@ def test_trees_that_differ():
         tree.add({"a": 1}, {"c": 1})
     with pytest.raises(ValueError, match="the trees differ"):
         tree.map(lambda x, y: x, {"a": 1}, None)
+
+
+def test_join_is_the_union_and_adds_what_both_have():
+    left, right = {"a": np.ones(1), "deep": {"b": np.ones(1)}}, {"c": np.ones(1), "deep": {"b": np.ones(1), "d": None}}
+    joined = tree.join(left, right)
+    assert [(path, float(leaf[0])) for path, leaf in tree.leaves(joined)] == [("a", 1), ("deep.b", 2), ("c", 1)]

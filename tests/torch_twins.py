@@ -9,7 +9,7 @@ import pytest
 
 from minattn import op as ops
 from minattn import tree
-from minattn.recurrent import bidirectional, lstm, rnn
+from minattn.recurrent import bidirectional, gru, lstm, rnn
 
 torch = pytest.importorskip("torch", reason="parity needs PyTorch: pip install minattn[compare]")
 
@@ -106,8 +106,10 @@ def _alive(mask):
     return alive, mask | ~alive
 
 
-# Recurrence. PyTorch's gates stand in our order, i f g o; its weights are ours transposed; of its two biases ours is
-# the one beside the input, and the other is zero.
+# Recurrence. PyTorch's gates stand in our order, i f g o and r z n; its weights are ours transposed; of its two biases
+# ours is the one beside the input, and the other is zero, but for the GRU, which has both.
+
+MODULES = {rnn: (nn.RNN, nn.RNNCell), lstm: (nn.LSTM, nn.LSTMCell), gru: (nn.GRU, nn.GRUCell)}
 
 
 def _weights(params, suffix=""):
@@ -115,18 +117,29 @@ def _weights(params, suffix=""):
         f"weight_ih{suffix}": params["W_input"].mT,
         f"weight_hh{suffix}": params["W_hidden"].mT,
         f"bias_ih{suffix}": params["b"],
-        f"bias_hh{suffix}": torch.zeros_like(params["b"]),
+        f"bias_hh{suffix}": params.get("b_hidden", torch.zeros_like(params["b"])),
     }
 
 
-def both_directions(params, inputs, state=None, *, lengths=None, cell=lstm):
-    """nn.LSTM or nn.RNN, bidirectional, lengths by packing -> outputs (B, T, 2N), Directions of states."""
-    module = {lstm: nn.LSTM, rnn: nn.RNN}[cell]
-    module = module(inputs.shape[-1], len(params["forward"]["W_hidden"]), batch_first=True, bidirectional=True)
-    weights = _weights(params["forward"], "_l0") | _weights(params["backward"], "_l0_reverse")
+def several_layers(params, inputs, state=None, *, lengths=None, cell=lstm):
+    """nn.LSTM, nn.GRU or nn.RNN, its parameters a cell or two directions for each layer, lengths by packing.
+
+    -> outputs (B, T, N or 2N), a tuple of states or of Directions of states.
+    """
+    both = "forward" in params["0"]
+    sides = {
+        f"_l{l}{suffix}": side
+        for l, layer in params.items()
+        for side, suffix in (zip(layer.values(), ("", "_reverse"), strict=True) if both else [(layer, "")])
+    }
+    weights = {name: w for suffix, side in sides.items() for name, w in _weights(side, suffix).items()}
+    N = len(sides["_l0"]["W_hidden"])
+    settings = {"num_layers": len(params), "bidirectional": both, "batch_first": True, "dropout": 0.0}
+    module = MODULES[cell][0](inputs.shape[-1], N, **settings)
     start = None
     if state is not None:
-        start = tuple(torch.stack(parts) for parts in zip(*state, strict=True))  # (2, B, N) each
+        states = [s for layer in state for s in layer] if both else state
+        start = tuple(torch.stack(parts) for parts in zip(*states, strict=True))  # (layers x sides, B, N) each
         start = start if cell is lstm else start[0]
     steps = inputs.shape[1]
     if lengths is not None:
@@ -134,8 +147,15 @@ def both_directions(params, inputs, state=None, *, lengths=None, cell=lstm):
     outputs, last = functional_call(module, weights, (inputs, start))
     if lengths is not None:
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
-    last = last if cell is lstm else (last,)
-    return outputs, bidirectional.Directions(*(cell.State(*(part[i] for part in last)) for i in (0, 1)))
+    last = [cell.State(*parts) for parts in zip(*(last if cell is lstm else (last,)), strict=True)]
+    pairs = zip(last[::2], last[1::2], strict=True) if both else ()
+    return outputs, tuple(bidirectional.Directions(*pair) for pair in pairs) if both else tuple(last)
+
+
+def both_directions(params, inputs, state=None, *, lengths=None, cell=lstm):
+    """One layer of two directions -> outputs (B, T, 2N), Directions of states."""
+    outputs, (last,) = several_layers({"0": params}, inputs, state and (state,), lengths=lengths, cell=cell)
+    return outputs, last
 
 
 def one_direction(params, inputs, state=None, *, lengths=None, reverse=False, cell=lstm):
@@ -146,8 +166,8 @@ def one_direction(params, inputs, state=None, *, lengths=None, reverse=False, ce
 
 
 def one_step(params, inputs, state, *, cell):
-    """nn.LSTMCell or nn.RNNCell: inputs (B, I) -> state."""
-    module = {lstm: nn.LSTMCell, rnn: nn.RNNCell}[cell](inputs.shape[-1], state.hidden.shape[-1])
+    """nn.LSTMCell, nn.GRUCell or nn.RNNCell: inputs (B, I) -> state."""
+    module = MODULES[cell][1](inputs.shape[-1], state.hidden.shape[-1])
     new = functional_call(module, _weights(params), (inputs, tuple(state) if cell is lstm else state.hidden))
     return cell.State(*new) if cell is lstm else cell.State(new)
 

@@ -3,7 +3,20 @@
 A mechanism listed here earns its gradient checks, its laws, its line in the README and its place in the models.
 """
 
-from minattn.attention import additive, bilinear, blockwise, concat, cosine, dot, relative, sparse, window
+from minattn.attention import (
+    additive,
+    bilinear,
+    blockwise,
+    concat,
+    cosine,
+    dot,
+    linear,
+    local,
+    multihead,
+    relative,
+    sparse,
+    window,
+)
 
 VARIANTS = {
     "dot": dot,
@@ -11,10 +24,13 @@ VARIANTS = {
     "bilinear": bilinear,
     "concat": concat,
     "cosine": cosine,
+    "local": local,
     "relative": relative,
     "sparse": sparse,
     "window": window,
     "blockwise": blockwise,
+    "linear": linear,
+    "multihead": multihead,
 }
 
 __all__ = ["VARIANTS", *VARIANTS]

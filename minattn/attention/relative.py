@@ -21,7 +21,8 @@ SHAPES |= {"table": "R H"}
 PAPER = "Raffel 2020 (T5), 2.1"
 TIME, MEMORY = "T S (D + E)", "T S"
 EXACT = "`dot` with a learned bias"
-ORDERED = True  # the place of a key counts, and `offset` tells that of the query
+ORDERED = True  # the place of a key counts
+OFFSET = True  # and `offset` tells that of the query
 
 
 class Cache(NamedTuple):

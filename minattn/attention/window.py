@@ -22,7 +22,8 @@ PAPER = "Beltagy 2020, 3.1"
 TIME, MEMORY = "T R (D + E)", "T R"
 EXACT = "equals `dot` under the mask `window(left, right)`"
 TILE = 128  # queries that are asked together
-ORDERED = True  # the place of a key counts, and `offset` tells that of the query
+ORDERED = True  # the place of a key counts
+OFFSET = True  # and `offset` tells that of the query
 
 
 class Cache(NamedTuple):

@@ -30,3 +30,12 @@ def part(term, rows, columns):
     term = term.reshape((1,) * (2 - term.ndim) + term.shape)
     T, S = term.shape[-2:]
     return term[..., rows if T > 1 else slice(None), columns if S > 1 else slice(None)]
+
+
+def split_heads(term, G):
+    """(..., H, T, S) -> (..., G, H / G, T, S); an axis of one head serves all groups, None stays None."""
+    if term is None or term.ndim < 3:
+        return term
+    if term.shape[-3] == 1:
+        return term[..., None, :, :]
+    return term.reshape(*term.shape[:-3], G, term.shape[-3] // G, *term.shape[-2:])

@@ -15,10 +15,12 @@ def registry():
     named |= {name: (pair(*both), _listed(name)) for name, both in positions.POSITIONS.items()}
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
-    cells = recurrent.CELLS | {"bidirectional rnn": bind(recurrent.bidirectional, cell=recurrent.rnn)}
+    both_sides = {cell: bind(recurrent.bidirectional, cell=recurrent.CELLS[cell]) for cell in ("rnn", "gru")}
+    cells = recurrent.CELLS | {f"bidirectional {name}": cell for name, cell in both_sides.items()}
+    cells["layers gru bidirectional"] = bind(recurrent.layers, cell=both_sides["gru"])
     for name, cell in cells.items():
         named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))
-    memories = {"": {}, " rnn": {"cell": recurrent.rnn}}
+    memories = {"": {}, " rnn": {"cell": recurrent.rnn}, " gru": {"cell": recurrent.gru}}
     memories |= {f" {name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
     for name, model in models.MODELS.items():
         for suffix, settings in memories.items():

@@ -21,17 +21,16 @@ from minattn.attention import dot
 from minattn.functions import embedding, embedding_backward, linear, linear_backward, log_softmax, tanh, tanh_backward
 from minattn.op import Case, halves, initialise, label
 from minattn.recurrent import bidirectional, lstm
-from minattn.recurrent.unroll import hidden_weight
 
 PAPER = "Bahdanau 2015; attention=None: Sutskever 2014, Cho 2014"
 
 
 class Encoded(NamedTuple):
-    """What the decoder is given: its first state, the memory it may ask, and which entries of it are real."""
+    """What the decoder is given: its first state, the memory it may ask, and how many entries of it are real."""
 
     start: Any
     memory: Any
-    mask: Any
+    lengths: Any
 
 
 class EncoderCache(NamedTuple):
@@ -78,7 +77,7 @@ class Decoded(NamedTuple):
 
 def init(rng, *, source_vocabulary, target_vocabulary, I, N, A=None, attention=None, cell=lstm):
     """Embeddings of width I; reader (each side), writer and memory of width N; A: width of an additive score (N)."""
-    sizes = {"D": N, "E": N, "N": N, "A": A or N, "H": 1}
+    sizes = {"D": N, "E": N, "M": N, "N": N, "A": A or N, "H": 1}
     params = {
         "embed_source": rng.normal(size=(source_vocabulary, I)),
         "embed_target": rng.normal(size=(target_vocabulary, I)),
@@ -103,12 +102,12 @@ def forward(params, source, target, *, source_lengths=None, attention=None, cell
     """
     validate.sequences(source=source, target=target)
     settings = {"attention": attention, "cell": cell}
-    (start, memory, mask), encoder = encode(params, source, source_lengths=source_lengths, **settings)
+    (start, memory, lengths), encoder = encode(params, source, source_lengths=source_lengths, **settings)
     embedded = embedding(params["embed_target"], target)                   # (B, T, I)
     projected = _project(params, embedded)                                 # (B, T, 4N)
     state, contexts, shown, attended, steps = start, [], [], [], []
     for t in range(target.shape[1]):
-        state, context, looked, stepped = _step(params, projected[:, t], state, memory, mask, t, **settings)
+        state, context, looked, stepped = _step(params, projected[:, t], state, memory, lengths, t, **settings)
         contexts.append(context)
         shown.append(state.hidden)
         attended.append(looked)
@@ -152,10 +151,10 @@ def flow(dlogits, cache):
     dprojected = np.stack(dprojected, axis=1)
     given = np.concatenate([embedded, contexts], axis=-1)
     dgiven, dW_input, db = linear_backward(dprojected, given, W_input, params["decoder"]["b"])
-    dW_hidden = hidden_weight(dprojected, steps)
+    dweights = cell.weights_backward(dprojected, steps)
     # start, memory = encode(source)
     dsource, dparams = encode_backward(dstate, dmemory, encoder, **settings)
-    dparams["decoder"] = {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}
+    dparams["decoder"] = {"W_input": dW_input, **dweights, "b": db}
     dparams |= {"W_out": dW_out, "b_out": db_out}
     if settings["attention"] is not None:
         dparams["attention"] = tree.join(dparams["attention"], dattention)
@@ -168,21 +167,21 @@ def encode(params, source, *, source_lengths=None, attention=None, cell=lstm):
         having = "with" if "attention" in params else "without"
         asked = None if attention is None else label(attention)
         raise ValueError(f"these parameters were made {having} attention, but attention={asked} was asked for")
-    embedded = embedding(params["embed_source"], source)                                # (B, S, I)
+    embedded = embedding(params["embed_source"], source)                              # (B, S, I)
     read, encoder = bidirectional.forward(params["encoder"], embedded, lengths=source_lengths, cell=cell)
-    annotations, last = read                                                            # (B, S, 2N)
-    ends = np.concatenate([last.forward.hidden, last.backward.hidden], axis=-1)         # (B, 2N)
-    summary = tanh(linear(ends, params["W_summary"], params["b_summary"]))              # (B, N)
-    entries, seen, mask = summary[:, None], None, None                                  # (B, 1, N)
+    annotations, last = read                                                          # (B, S, 2N)
+    ends = np.concatenate([last.forward.hidden, last.backward.hidden], axis=-1)       # (B, 2N)
+    summary = tanh(linear(ends, params["W_summary"], params["b_summary"]))            # (B, N)
+    entries, seen, lengths = summary[:, None], None, None                             # (B, 1, N)
     if attention is not None:
-        entries = linear(annotations, params["W_memory"])                               # (B, S, N)
+        entries = linear(annotations, params["W_memory"])                             # (B, S, N)
         if source_lengths is not None:
             B, S = source.shape
-            mask = masks.array(masks.padding(source_lengths), (B, 1, S), like=entries)  # (B, 1, S)
-            seen = mask[:, 0]                                                           # (B, S)
+            lengths = np.broadcast_to(validate.lengths(source_lengths, (B,), S, "S"), (B,))
+            _, seen = masks.visible(masks.padding(lengths), (B, 1, S), like=entries)  # (B, S)
     memory, prepared = _halves(attention).prepare(params.get("attention", {}), entries, entries, seen=seen)
     cache = EncoderCache(params, source, encoder, annotations, ends, summary, prepared)
-    return Encoded(_state(cell, summary), memory, mask), cache
+    return Encoded(_state(cell, summary), memory, lengths), cache
 
 
 def encode_backward(dstart, dmemory, cache, *, attention=None, cell=lstm):
@@ -226,17 +225,18 @@ def beam(
     validate.count("width", width)
     validate.count("steps", steps)
     settings = {"attention": attention, "cell": cell}
-    (state, memory, mask), _ = encode(params, source, source_lengths=source_lengths, **settings)
+    (state, memory, lengths), _ = encode(params, source, source_lengths=source_lengths, **settings)
     B, K, V = source.shape[0], width, params["b_out"].shape[0]
-    state, memory, mask = tree.map(lambda x: np.repeat(x, K, axis=0), (state, memory, mask))
-    tokens = np.full_like(source, start, shape=(B * K, 1), dtype=np.int64)                        # (B K, 1 + t)
+    state, memory, lengths = tree.map(lambda x: np.repeat(x, K, axis=0), (state, memory, lengths))
+    tokens = np.full_like(source, start, shape=(B * K, 1), dtype=np.int64)        # (B K, 1 + t)
     first = np.arange(K, like=tokens) == 0
     scores = np.where(first, np.zeros_like(state.hidden, shape=(B, K)), -np.inf)  # (B, K)  all begin alike: keep one
     looks = None
     for t in range(steps):
         # what each beginning would write next, (B, K, V); one that has ended adds `end` for nothing
         embedded = embedding(params["embed_target"], tokens[:, -1:])              # (B K, 1, I)
-        state, context, looked, _ = _step(params, _project(params, embedded)[:, 0], state, memory, mask, t, **settings)
+        projected = _project(params, embedded)[:, 0]                              # (B K, 4N)
+        state, context, looked, _ = _step(params, projected, state, memory, lengths, t, **settings)
         log_p = log_softmax(_predict(params, state.hidden, context))              # (B K, V)
         ended = np.where(np.arange(V, like=tokens) == end, 0, -np.inf).astype(log_p.dtype)
         log_p = np.where(tokens[:, -1:] == end, ended, log_p).reshape(B, K, V)
@@ -281,9 +281,10 @@ def _project(params, embedded):
     return linear(embedded, decoder["W_input"][:I], decoder["b"])  # (B, T, 4N)
 
 
-def _step(params, projected, state, memory, mask, t, *, attention, cell):
+def _step(params, projected, state, memory, lengths, t, *, attention, cell):
     """Look with the state there is, then take the step: -> state, context (B, N), and the two caches."""
-    place = {"offset": t} if getattr(attention, "ORDERED", False) else {}
+    place = {"offset": t} if getattr(attention, "OFFSET", False) else {}
+    mask = None if lengths is None else masks.padding(lengths)
     query = state.hidden[:, None]  # (B, 1, N)
     context, looked = _halves(attention).attend(params.get("attention", {}), query, memory, mask=mask, **place)
     context = context[:, 0]        # (B, N)

@@ -17,7 +17,7 @@ import numpy as np
 from minattn import validate
 from minattn.functions import linear, linear_backward, sigmoid, sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
-from minattn.recurrent.unroll import hidden_weight, hide, real_steps, unroll, unroll_backward
+from minattn.recurrent.unroll import hide, real_steps, unroll, unroll_backward, weights_backward
 
 SHAPES = {"inputs": "B T I", "hidden": "B N", "cell": "B N"}  # -> "B T N"
 SHAPES |= {"W_input": "I 4N", "W_hidden": "N 4N", "b": "4N"}
@@ -135,7 +135,7 @@ def backward(dout, cache):
     params, inputs, state, unrolled = cache
     # out = unroll(projected, start)
     dprojected, dstate, _ = flow(dout, cache)
-    dW_hidden = hidden_weight(dprojected, unrolled.steps)
+    dweights = weights_backward(dprojected, unrolled.steps)
     # projected = linear(inputs, W_input, b)
     dinputs, dW_input, db = linear_backward(dprojected, inputs, params["W_input"], params["b"])
-    return (dinputs, None if state is None else dstate), {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}
+    return (dinputs, None if state is None else dstate), {"W_input": dW_input, **dweights, "b": db}

@@ -1,9 +1,10 @@
 """The time loop, forward and back through time, written once for every cell.
 
-A cell gives one step and its backward:
+A cell gives one step and its backward, and the gradients of the weights that meet the hidden state, for all steps:
 
-    step(params, projected, state)  -> state, cache
-    step_backward(dstate, cache)    -> dprojected, dstate
+    step(params, projected, state)       -> state, cache
+    step_backward(dstate, cache)         -> dprojected, dstate
+    weights_backward(dprojected, steps)  -> dparams; the one below serves where hidden @ W_hidden is added to projected
 
 A padded time step neither changes the state nor receives a gradient, and its output is 0. Running in reverse is the
 same loop in the other order: the state waits at its start until the last real step of its sequence comes.
@@ -86,10 +87,15 @@ def unroll_backward(State, step_backward, dout, cache):
     return Flow(np.stack(dprojected, axis=1), dstate, reach)
 
 
-def hidden_weight(dprojected, steps):
-    """dW_hidden = sum over steps of hidden^T dprojected, hidden being the state that entered: one product for all."""
+def weights_backward(dprojected, steps):
+    """-> dparams of projected + hidden @ W_hidden, dprojected (B, T, *) being the gradient at that sum."""
+    return {"W_hidden": hidden_weight(dprojected, steps)}
+
+
+def hidden_weight(dproduct, steps):
+    """dW_hidden = sum over steps of hidden^T dproduct, hidden being the state that entered: one product for all."""
     hidden = np.stack([step.hidden for step in steps], axis=1)  # (B, T, N)
-    return hidden.reshape(-1, hidden.shape[-1]).mT @ dprojected.reshape(-1, dprojected.shape[-1])
+    return hidden.reshape(-1, hidden.shape[-1]).mT @ dproduct.reshape(-1, dproduct.shape[-1])
 
 
 def _where(real, yes, no):

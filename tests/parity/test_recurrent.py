@@ -1,16 +1,17 @@
-"""Recurrent cells against nn.RNN and nn.LSTM, lengths by packed sequences."""
+"""Recurrent cells, directions and layers against nn.RNN, nn.LSTM and nn.GRU, lengths by packed sequences."""
 
 import numpy as np
 import pytest
-from torch_twins import agree, both_directions, one_direction
+from torch_twins import agree, both_directions, one_direction, several_layers
 
+from minattn import tree
 from minattn.op import bind
-from minattn.recurrent import bidirectional, lstm, rnn
+from minattn.recurrent import bidirectional, gru, layers, lstm, rnn
 from minattn.recurrent.bidirectional import Directions
 
 B, T, I, N = 3, 5, 4, 6
 LENGTHS = {"whole": None, "padded": np.array([4, 5, 1]), "all shorter": np.array([1, 2, 3])}
-CELLS = {"rnn": rnn, "lstm": lstm}
+CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
@@ -73,3 +74,22 @@ def test_last_state_alone(rng, name):
     agree(
         cell, twin, parameters(rng, cell), arrays, options={"lengths": lengths}, rng=rng, dout=(None, state(rng, cell))
     )
+
+
+@DTYPES
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("given", [True, False], ids=["given state", "from zeros"])
+@pytest.mark.parametrize("both", [False, True], ids=["one direction", "bidirectional"])
+@pytest.mark.parametrize("name", CELLS)
+def test_layers(rng, name, both, given, lengths, dtype):
+    """num_layers=2, and dropout=0: whoever silences draws numbers of his own."""
+    cell, L = CELLS[name], 2
+    op = bind(layers, cell=bind(bidirectional, cell=cell) if both else cell)
+    params = tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), op.init(rng, I=I, N=N, L=L))
+
+    def twin(params, inputs, state=None):
+        return several_layers(params, inputs, state, lengths=lengths, cell=cell)
+
+    states = tuple(Directions(state(rng, cell), state(rng, cell)) if both else state(rng, cell) for _ in range(L))
+    arrays = [inputs(rng, lengths)] + [states] * given
+    agree(op, twin, params, arrays, options={"lengths": lengths, "dropout": 0.0, "rng": rng}, rng=rng, dtype=dtype)
