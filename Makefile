@@ -22,8 +22,9 @@ demo: .venv/test
 	.venv/bin/python -m minattn demo $(OPTIONS)
 
 PHRASE ?= the value of the expression
+look: export PHRASE := $(value PHRASE)
 look: .venv/test
-	.venv/bin/python -m minattn look "$(PHRASE)"
+	.venv/bin/python -m minattn look "$$PHRASE"
 
 test: .venv/test
 	.venv/bin/python -m pytest -n 2 $(OPTIONS)

@@ -52,6 +52,7 @@ def main(arguments):
     done = len(runs[reader.FIXED].losses)
     if stopped:
         print(f"Stopped after {done} of {settings.updates} updates; --resume goes on from there.")
+    print("Reading the test phrases, checking gradients, drawing: some ten seconds (Ctrl-C skips that).", flush=True)
 
     readings = {name: reader.read(name, run.params, [p.text for p in test]) for name, run in runs.items()}
     errors = count_errors(readings, test)
@@ -169,6 +170,8 @@ def table(results):
         lines.append(line(f"  all, {kind}", [row for row in rows if row["words"] == kind]))
     largest = {name: max(errors.values()) for name, errors in results["gradient_error"].items()}
     lines += ["", f"{'largest gradient error':32}" + "".join(f"{largest[name]:16.1e}" for name in names)]
+    if any(row[name] > row["phonemes"] for row in rows for name in names):
+        lines.insert(-2, "  (inserted phonemes count too, so more than 100% can be wrong)")
     lines += [f"{'seconds of training':32}" + "".join(f"{results['seconds'][name]:16.1f}" for name in names), ""]
     return "\n".join(lines)
 
@@ -196,17 +199,18 @@ def draw(out, settings, runs, test, readings, errors):
         {label(name): shares for name, shares in wrong.items()},
         [f"{low}–{high}" for low, high in reader.BUCKETS],
         ax=ax,
-        title=f"One vector cannot hold a long phrase: attention looks back\n{scale}",
+        title=f"Reading aloud: wrong phonemes by length of the phrase\n{scale}",
         xlabel="length of the phrase (letters)",
         ylabel="phonemes wrong",
         percent=True,
+        ylim=(0, None),
     )
     files = [finish(figure, "error_by_length.png")]
 
     # an alignment
     chosen = silent_letters(readings[settings.attention], test)
     reading = readings[settings.attention][chosen]
-    title = "Which letters each phoneme was read from\n(learned, never told)"
+    title = "Which letters each phoneme was read from\n(attention weights, learned from phrases and sounds alone)"
     files.append(look.draw(reading, test[chosen].text, out / "alignment.png", title).name)
 
     # gradient flow
@@ -222,9 +226,12 @@ def draw(out, settings, runs, test, readings, errors):
             norms,
             ax=ax,
             title=f"{when.capitalize()}: what the last phoneme\nsends back to every letter",
-            xlabel=f"position of the letter ({len(tall)} phrases of {length} letters)",
+            xlabel=f"position of the letter ({len(tall)} phrases of {length} letters, and their end)",
             ylabel="norm of d logit / d letter",
         )
+        ax.get_legend().remove()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, title="line: median, band: middle half")
     return [*files, finish(figure, "gradient_flow.png")]
 
 

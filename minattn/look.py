@@ -4,6 +4,7 @@ The readers come with the package, trained by the demo's own code (`minattn.data
 """
 
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,13 @@ PLAIN_SHADES = " .:*#"  # where the terminal has no block characters
 
 def add_arguments(parser):
     parser.add_argument("phrase", nargs="+", help='any phrase, e.g. "the value of the expression"')
-    parser.add_argument("--out", type=Path, default=Path("figures/look.png"), help="where the picture goes")
+    parser.add_argument("--out", type=Path, help="where the picture goes (default figures/look.png)")
     parser.add_argument("--no-picture", action="store_true", help="only the terminal")
 
 
 def main(arguments):
     """Read one phrase with both readers and show where the attention looked; -> exit status."""
-    text, left_out = shorten(" ".join(arguments.phrase))
+    text, left_out = shorten(plain(" ".join(arguments.phrase)))
     if left_out:
         print(f'The readers learned phrases of up to {phrases.MAX_LETTERS} letters; left out: "{left_out}"\n')
     params, settings = readers()
@@ -38,8 +39,15 @@ def main(arguments):
     attended = readings[settings.attention]
     print(f"\nWhere each phoneme was read from ({settings.attention} attention):\n")
     print(chart(attended, text, sys.stdout.encoding))
-    if not arguments.no_picture:
-        print(f"\nPicture: {draw(attended, text, arguments.out)}")
+    print("\nDarker: more of the attention. Lines without a phoneme are the borders between words.")
+    if arguments.no_picture:
+        return 0
+    try:
+        print(f"\nPicture: {draw(attended, text, arguments.out or Path('figures/look.png'))}")
+    except ModuleNotFoundError:
+        if arguments.out:
+            raise
+        print('\nNo picture, since matplotlib is missing: pip install "minattn[demo]"')
     return 0
 
 
@@ -47,6 +55,13 @@ def readers():
     """The trained readers that ship with the package: {name: params} in float32, and their settings."""
     params, settings = load(WEIGHTS)
     return tree.astype(params, np.float32), settings
+
+
+def plain(text):
+    """The text without accents, and with spaces for punctuation: what the readers have no letters for."""
+    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    letters = letters.replace("\u2018", "'").replace("\u2019", "'")
+    return "".join(" " if unicodedata.category(c)[0] == "P" and c != "'" else c for c in letters)
 
 
 def shorten(text):
@@ -94,7 +109,7 @@ def draw(reading, text, path, title="Which letters each phoneme was read from"):
     pyplot.close()
     if path.is_dir() or path.suffix[1:] not in known:
         raise ValueError(f"{path} cannot be a picture: give a file that ends in .png, or in {', '.join(sorted(known))}")
-    size = (2.2 + 0.27 * len(text), 1.6 + 0.24 * len(reading.written))
+    size = (max(2.2 + 0.27 * len(text), 5.0), min(max(1.6 + 0.24 * len(reading.written), 3.6), 16.0))
     figure, ax = pyplot.subplots(figsize=size, layout="constrained")
     axes = {"xlabel": "letters of the phrase", "ylabel": "phonemes, in the order they were read"}
     plots.heatmap(reading.weights, reading.written, [*text, "end"], ax=ax, title=title, **axes)

@@ -4,6 +4,8 @@ import numpy as np
 
 from minattn import LETTERS
 
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+
 
 def shapes(expected, **arrays):
     """Check floating arrays against letters: {"query": "... T D"} -> sizes {"...": (B, H), "T": 5, "D": 8}.
@@ -68,7 +70,8 @@ def parameters(expected, params, inputs, optional=()):
     if missing := [name for name in names if name not in params and name not in optional]:
         raise ValueError(f"the parameters of this op need {', '.join(missing)}, but hold {', '.join(params) or 'none'}")
     if unknown := [name for name in params if name not in names]:
-        raise ValueError(f"the parameters hold {', '.join(unknown)}, which this op does not have: {', '.join(names)}")
+        has = ", ".join(names) or "no parameters"
+        raise ValueError(f"the parameters hold {', '.join(unknown)}, but the SHAPES of this op declare {has}")
 
 
 def recurrence(expected, params, inputs, State, state):
@@ -92,6 +95,23 @@ def directions(params, state):
         raise ValueError(f"the parameters must be two cells, forward and backward, but hold {', '.join(params)}")
     if state is not None and (not isinstance(state, tuple) or len(state) != 2):
         raise ValueError("the state must be a pair: the state of the forward cell and that of the backward cell")
+
+
+def block(params, x, memory, activation):
+    """The inputs of a Transformer layer, against what its parameters were made for."""
+    M = params["norm_feed"]["gain"].shape[0]
+    for name, array in (("x", x), ("memory", memory)):
+        if array is None:
+            continue
+        floating(name, array)
+        if array.ndim < 2 or array.shape[-1] != M:
+            raise ValueError(f"{name} must be (B, T, M) with M={M} model features but came with shape {array.shape}")
+    if (memory is None) != ("recall" not in params):
+        made = "with" if "recall" in params else "without"
+        came = "none came" if memory is None else "one came"
+        raise ValueError(f"this layer was made {made} attention to a memory, but {came}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} but is {activation!r}")
 
 
 def sequences(**ids):
@@ -127,6 +147,11 @@ def floating(name, array):
 def boolean(mask):
     """True = may look. Numbers are refused, since 0/1, -inf/0 and True = hidden all exist elsewhere."""
     dtype = getattr(mask, "dtype", None)
+    if dtype is None and hasattr(mask, "tile"):
+        raise TypeError(
+            f"mask must be a boolean array here but is the rule {mask!r}: make the array by "
+            f"minattn.masks.array(mask, scores.shape, like=scores)"
+        )
     if dtype is None:
         raise TypeError(f"mask must be a rule of minattn.masks or a boolean array but is a {type(mask).__name__}")
     if dtype.kind != "b":

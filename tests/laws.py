@@ -40,7 +40,7 @@ def naive(op, case):
     out, _ = run(op, params, case)
     known = inspect.signature(op.naive).parameters
     settings = {name: x for name, x in fresh(case).items() if name in known or name not in HOW}
-    close(out, op.naive(params, *case.inputs, **settings), 1e-13)
+    close(out, op.naive(params, *case.inputs, **settings), 1e-13, "forward differs from naive")
 
 
 def twin(op, case):
@@ -256,7 +256,7 @@ def host(t):
     return tree.map(lambda x: x.get(), t)
 
 
-def close(found, expected, tolerance):
+def close(found, expected, tolerance, what=""):
     """Two trees agree: the same paths, and numbers within tolerance of the largest one."""
     found, expected = dict(tree.leaves(found)), dict(tree.leaves(expected))
     assert found.keys() == expected.keys(), f"{sorted(found)} came, {sorted(expected)} expected"
@@ -267,7 +267,7 @@ def close(found, expected, tolerance):
         assert np.array_equal(left[~finite], right[~finite], equal_nan=True), f"{path}: other NaN or infinities"
         scale = max(np.abs(right[finite]).max(initial=0.0), 1e-3)
         error = np.abs(left[finite] - right[finite]).max(initial=0.0) / scale
-        assert error <= tolerance, f"{path}: off by {error:.1e}"
+        assert error <= tolerance, f"{what} {path}: off by {error:.1e}"
 
 
 def attends(op):

@@ -159,7 +159,7 @@ def test_look_without_block_characters(capsys):
 @pytest.mark.parametrize(
     "phrase, says",
     [
-        ("café 3", "'é', '3' are not in the alphabet: write a phrase with the letters a to z"),
+        ("room 3 €", "'3', '€' are not in the alphabet: write a phrase with the letters a to z"),
         ("  ", "the text is empty"),
         ("a" * 60, "the first word has more than 48 letters"),
     ],
@@ -167,6 +167,18 @@ def test_look_without_block_characters(capsys):
 def test_look_answers_kindly(phrase, says, capsys):
     assert main(["look", phrase]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_look_takes_what_people_type(capsys):
+    assert main(["look", "--no-picture", "Thé VALUE, (of) \u2018it\u2019!"]) == 0
+    assert "the value of 'it'" in capsys.readouterr().out
+
+
+def test_look_without_matplotlib(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["look", "the value"]) == 0
+    assert "No picture, since matplotlib is missing" in capsys.readouterr().out
+    assert main(["look", "the value", "--out", "x.png"]) == 2
 
 
 def test_look_cuts_between_words(capsys):

@@ -65,7 +65,7 @@ def check(op, params, inputs, options=None, rng=None, *, derivative=complex_step
     them is copied for each call, so that every call draws the same numbers.
     """
     function, (out, cache), dout, point = _problem(op, params, inputs, options, rng)
-    dinputs, dparams = op.backward(dout, cache)
+    dinputs, dparams = _gradients(op, dout, cache)
     numeric_inputs, numeric_params = derivative(function, point, dout)
     names = input_names(op)
     analytic = dict(zip(names, dinputs, strict=False)) | dparams
@@ -105,7 +105,7 @@ def adjoint(op, params, inputs, options=None, rng=None):
     moved = tree.map(lambda x, dx: x if dx is None else x + 1j * STEP * dx, point, v)
     Jv = tree.map(lambda x: x.imag / STEP, function(moved))
     forwards = inner(Jv, w)
-    dinputs, dparams = op.backward(w, cache)
+    dinputs, dparams = _gradients(op, w, cache)
     backwards = inner((tuple(dinputs)[: len(inputs)], dparams), v)
     entries = sum(leaf.size for _, leaf in tree.leaves(w))
     size = max(math.sqrt(inner(Jv, Jv)), FLOOR * math.sqrt(inner(v, v))) * math.sqrt(inner(w, w) / max(entries, 1))
@@ -127,13 +127,28 @@ def _problem(op, params, inputs, options, rng):
     return lambda point: run(point)[0], (out, cache), dout, point
 
 
+def _gradients(op, dout, cache):
+    """What backward returns, if it has the form of the law."""
+    result = op.backward(dout, cache)
+    pair = isinstance(result, tuple) and len(result) == 2
+    if not pair or not isinstance(result[0], tuple) or not isinstance(result[1], dict):
+        came = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"backward must return (dinputs, dparams), a tuple and a dict, but returned {came}")
+    return result
+
+
 def _compare(name, analytic, numeric, floor):
     if analytic is None:
         return Row(name, numeric.shape, math.inf, "no gradient came back")
     if np.shape(analytic) != numeric.shape:
-        return Row(name, numeric.shape, math.inf, f"the gradient has shape {np.shape(analytic)}")
+        shapes = f"the gradient has shape {np.shape(analytic)}, but {name} has {numeric.shape}"
+        return Row(name, numeric.shape, math.inf, shapes)
     if not numeric.size:
         return Row(name, numeric.shape, 0.0)
     difference = np.abs(analytic - numeric).max()
     error = float(difference / max(np.abs(numeric).max(), floor)) if difference else 0.0
-    return Row(name, numeric.shape, math.inf if math.isnan(error) else error, "NaN" if math.isnan(error) else "")
+    if math.isnan(error):
+        return Row(name, numeric.shape, math.inf, "NaN")
+    lost = error > TOLERANCE and not numeric.any()
+    remark = "the numeric slope is 0 everywhere: does forward use abs, float, .real or astype?" if lost else ""
+    return Row(name, numeric.shape, error, remark)

@@ -1,6 +1,8 @@
 """python -m minattn gradcheck NAME: a line for each array with its largest error over all cases."""
 
+import sys
 import time
+import traceback
 
 import numpy as np
 
@@ -28,14 +30,20 @@ def main(arguments):
     for name in names:
         op, cases = known[name]
         cases = cases(np.random.default_rng(arguments.seed))
-        rows = worst(op, cases, arguments.seed)
         print(f"{name}  ({len(cases)} cases)")
+        try:
+            rows = worst(op, cases, arguments.seed)
+        except Exception:  # in the op itself: show where
+            traceback.print_exc(file=sys.stdout)
+            wrong += 1
+            continue
         for row in rows:
             right = row.error <= TOLERANCE
             wrong += not right
             print(f"  {'ok   ' if right else 'WRONG'} {row.name:34} error {row.error:.1e}  {row.remark}".rstrip())
     spent = time.perf_counter() - begin
-    print(f"{'every gradient is right' if not wrong else f'{wrong} gradients are WRONG'}: complex step, {spent:.1f} s")
+    verdict = "every gradient is right" if not wrong else f"{wrong} {'is' if wrong == 1 else 'are'} WRONG"
+    print(f"{verdict}: complex step, {spent:.1f} s")
     return int(wrong > 0)
 
 
@@ -43,7 +51,12 @@ def worst(op, cases, seed):
     """One row for each array: its largest error over the cases, and the case where that is."""
     rows = {}
     for case in cases:
-        for row in check_case(op, case, np.random.default_rng([seed, 1])).rows:
+        try:
+            report = check_case(op, case, np.random.default_rng([seed, 1]))
+        except Exception as error:
+            error.add_note(f"in the case {case.name!r}")
+            raise
+        for row in report.rows:
             if row.name not in rows or row.error > rows[row.name].error:
                 remark = f"{row.remark} ({case.name})" if row.remark else f"({case.name})"
                 rows[row.name] = Row(row.name, row.shape, row.error, remark)

@@ -17,13 +17,13 @@ def registry():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
     both_sides = {cell: bind(recurrent.bidirectional, cell=recurrent.CELLS[cell]) for cell in ("rnn", "gru")}
     cells = recurrent.CELLS | {f"bidirectional {name}": cell for name, cell in both_sides.items()}
-    cells["layers gru bidirectional"] = bind(recurrent.layers, cell=both_sides["gru"])
+    cells["layers-gru-bidirectional"] = bind(recurrent.layers, cell=both_sides["gru"])
     for name, cell in cells.items():
         named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))
-    memories = {"": {}, " rnn": {"cell": recurrent.rnn}, " gru": {"cell": recurrent.gru}}
-    memories |= {f" {name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
+    memories = {"": {}, "-rnn": {"cell": recurrent.rnn}, "-gru": {"cell": recurrent.gru}}
+    memories |= {f"-{name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
     for name, model in models.MODELS.items():
-        for suffix, settings in memories.items():
+        for suffix, settings in memories.items() if model is models.seq2seq else [("", {})]:
             named[name + suffix] = bind(model, **settings), lambda rng, op=model: list(op.cases(rng))
     return named
 

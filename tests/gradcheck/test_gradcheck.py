@@ -64,7 +64,7 @@ def test_a_right_backward_passes():
     [
         (lambda dout, x: ((2 * dout * x * x,), {}), "error 3.3e-01"),
         (lambda dout, x: ((None,), {}), "no gradient came back"),
-        (lambda dout, x: (((3 * dout * x * x).sum(axis=0),), {}), r"the gradient has shape \(3,\)"),
+        (lambda dout, x: (((3 * dout * x * x).sum(axis=0),), {}), r"the gradient has shape \(3,\), but x has \(2, 3\)"),
         (lambda dout, x: ((np.nan * dout,), {}), "NaN"),
         (lambda dout, x: ((3 * dout * x * x, dout), {}), "a gradient for something that has none"),
         (lambda dout, x: ((3 * dout * x * x,), {"W": dout}), "a gradient for something that has none"),
@@ -121,7 +121,7 @@ def test_command(capsys):
     out = capsys.readouterr().out
     assert "dot  (20 cases)" in out and "ok    query" in out and "every gradient is right" in out
     assert command(SimpleNamespace(name=["list"], seed=0)) == 0
-    assert "seq2seq additive" in capsys.readouterr().out
+    assert "seq2seq-additive" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no op is called 'dto'; there are softmax"):
         command(SimpleNamespace(name=["dto"], seed=0))
 
@@ -131,3 +131,22 @@ def test_command_tells_a_wrong_gradient(capsys, monkeypatch):
     monkeypatch.setattr(dot, "backward", lambda d, cache: tree.map(lambda g: 2 * g, right(d, cache)))
     assert command(SimpleNamespace(name=["dot"], seed=0)) == 1
     assert "WRONG query" in capsys.readouterr().out
+
+
+def test_a_forward_that_loses_the_imaginary_part_is_suspected():
+    report = check(op(lambda x, y: (x.real * x.real, x), lambda d, x: ((2 * d * x,), {})), {}, (X,))
+    assert not report and "does forward use abs, float, .real or astype?" in str(report)
+
+
+def test_backward_must_return_a_pair():
+    with pytest.raises(
+        TypeError, match="backward must return .dinputs, dparams., a tuple and a dict, but returned 4 values"
+    ):
+        check(op(cube, lambda d, x: (d, d, d, d)), {}, (X,))
+
+
+def test_command_shows_where_a_backward_breaks(capsys, monkeypatch):
+    monkeypatch.setattr(dot, "backward", lambda d, cache: d @ d)
+    assert command(SimpleNamespace(name=["dot"], seed=0)) == 1
+    out = capsys.readouterr().out
+    assert "Traceback" in out and "in the case 'batch'" in out and "1 is WRONG" in out

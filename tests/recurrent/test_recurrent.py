@@ -145,7 +145,7 @@ def test_layers_are_the_cells_one_after_the_other(cell, residual, equal_widths):
     (dinputs, _), _ = op.backward((d, None), cache)
     for l in reversed(range(3)):
         alone = cell.flow((d, None), caches[l])
-        for (path, part), (_, expected) in zip(tree.leaves(tuple(flows[l])), tree.leaves(tuple(alone)), strict=True):
+        for (path, part), (_, expected) in zip(tree.leaves(flows[l]), tree.leaves(alone), strict=True):
             assert np.allclose(part, expected, rtol=0, atol=1e-13), path
         (dgiven, _), _ = cell.backward((d, None), caches[l])
         d = dgiven + d * real if residual and (l or equal_widths) else dgiven
@@ -179,6 +179,13 @@ def test_dropout_between_layers():
     assert (outputs == rnn.forward(params["0"], inputs)[0][0]).all()
 
 
+def test_no_state_has_no_gradient():
+    op, params, inputs, _ = stack(gru)
+    out, cache = op.forward(params, inputs)
+    (_, dstate), _ = op.backward(tree.map(np.ones_like, out), cache)
+    assert dstate is None
+
+
 def test_residual_hides_what_stands_in_the_padding():
     op, params, inputs, states = stack(gru, I=N)
     inputs[1, 3:] = np.nan
@@ -197,7 +204,7 @@ def test_residual_hides_what_stands_in_the_padding():
         (lambda p, x, s: ({}, x, None), "but hold none"),
         (lambda p, x, s: (p, x, s[:1]), "a tuple of L=2 states, one for each layer, but 1 came"),
         (lambda p, x, s: (p, x, s[0].hidden), "a tuple of L=2 states, one for each layer, but ndarray came"),
-        (lambda p, x, s: (p, x[0], s), r"inputs needs the axes \(B, T, I\)"),
+        (lambda p, x, s: (p, x[0, 0], s), r"inputs needs the axes \(B, T, I\)"),
         (lambda p, x, s: (p, x[..., :1], s), "W_input"),
     ],
 )
