@@ -16,7 +16,7 @@ def registry():
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
     both_sides = {cell: bind(recurrent.bidirectional, cell=recurrent.CELLS[cell]) for cell in ("rnn", "gru")}
-    cells = recurrent.CELLS | {f"bidirectional {name}": cell for name, cell in both_sides.items()}
+    cells = recurrent.CELLS | {f"bidirectional-{name}": cell for name, cell in both_sides.items()}
     cells["layers-gru-bidirectional"] = bind(recurrent.layers, cell=both_sides["gru"])
     for name, cell in cells.items():
         named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))

@@ -40,6 +40,15 @@ class Cache(NamedTuple):
         return self.recall.inner.weights
 
 
+class Stack(NamedTuple):
+    """What a stack of layers under a last norm keeps."""
+
+    params: dict
+    layers: list
+    norm: Any
+    kept: list
+
+
 class Part(NamedTuple):
     """What one residual part keeps: of the norm, of dropout, and of the function inside."""
 
@@ -53,9 +62,9 @@ def init(rng, *, M, H, G=None, F=None, cross=False, inner=dot):
     """Width M, H heads (G of keys and values), F features inside `feed` (4 M); cross=True: a memory too."""
     F = F or 4 * M
     sizes = {"M": M, "H": H, "G": G, "inner": inner}
-    params = {"look": multihead.init(rng, **sizes), "norm_look": _norm(M), "norm_feed": _norm(M)}
+    params = {"look": multihead.init(rng, **sizes), "norm_look": new_norm(M), "norm_feed": new_norm(M)}
     if cross:
-        params |= {"recall": multihead.init(rng, **sizes), "norm_recall": _norm(M)}
+        params |= {"recall": multihead.init(rng, **sizes), "norm_recall": new_norm(M)}
     params["feed"] = {
         "W_in": rng.normal(size=(M, F)) / math.sqrt(M),
         "b_in": np.zeros(F),
@@ -124,6 +133,29 @@ def backward(dout, cache):
     # x = residual(look)
     dx, dparams["norm_look"] = _residual_backward(look_backward, dx, looked, params["norm_look"], norm_first)
     return (dx, others["recall"], others["look"]), dparams
+
+
+def stack(layers, norm, x, memory=None, bias=None, **options):
+    """Layers on top of each other and a last norm: x (B, T, M) -> (B, T, M), Stack. options as for `forward`."""
+    caches = []
+    for layer in layers.values():
+        x, cache = forward(layer, x, memory, bias, **options)  # (B, T, M)
+        caches.append(cache)
+    normed, *kept = layer_norm(x, norm["gain"], norm["bias"])  # (B, T, M)
+    return normed, Stack(layers, caches, norm, kept)
+
+
+def stack_backward(dnormed, cache):
+    """-> (dx, dmemory), dlayers, dnorm; every layer asked the one memory, so its gradients add up."""
+    layers, caches, norm, kept = cache
+    # normed = layer_norm(x)
+    dx, dgain, dbias = layer_norm_backward(dnormed, *kept, norm["gain"], norm["bias"])
+    dlayers, dmemory = dict.fromkeys(layers), None
+    for name, layer in zip(reversed(layers), reversed(caches), strict=True):
+        # x = layer(x, memory)
+        (dx, drecalled, _), dlayers[name] = backward(dx, layer)
+        dmemory = tree.add(dmemory, drecalled)
+    return (dx, dmemory), dlayers, {"gain": dgain, "bias": dbias}
 
 
 def advance(
@@ -209,7 +241,8 @@ def _feed_backward(dout, cache, params, activation):
     return dx, {"W_in": dW_in, "b_in": db_in, "W_out": dW_out, "b_out": db_out}
 
 
-def _norm(M):
+def new_norm(M):
+    """Gain 1 and bias 0."""
     return {"gain": np.ones(M), "bias": np.zeros(M)}
 
 

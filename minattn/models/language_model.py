@@ -18,7 +18,6 @@ from minattn.functions import (
     embedding,
     embedding_backward,
     layer_norm,
-    layer_norm_backward,
     linear,
     linear_backward,
     softmax,
@@ -33,15 +32,13 @@ PAPER = "Radford 2019 (GPT-2)"
 class Cache(NamedTuple):
     params: Any
     tokens: Any
-    blocks: list
-    x: Any
+    stack: Any
     normed: Any
-    norm: Any
 
     @property
     def weights(self):
         """One (B, H, T, T) for each layer."""
-        return [layer.weights for layer in self.blocks]
+        return [layer.weights for layer in self.stack.layers]
 
 
 def init(rng, *, V, M, H, L, G=None, F=None, T=None, tied=True):
@@ -52,7 +49,7 @@ def init(rng, *, V, M, H, L, G=None, F=None, T=None, tied=True):
     params = {
         "embed": 0.02 * rng.normal(size=(V, M)) if tied else rng.normal(size=(V, M)) / math.sqrt(M),
         "blocks": {str(layer): block.init(rng, M=M, H=H, G=G, F=F) for layer in range(L)},
-        "norm": {"gain": np.ones(M), "bias": np.zeros(M)},
+        "norm": block.new_norm(M),
     }
     if T is not None:
         params["positions"] = 0.02 * rng.normal(size=(T, M))
@@ -71,32 +68,25 @@ def forward(
     """
     validate.sequences(tokens=tokens)
     placed = _placed(params, tokens.shape[1], positions)
-    x = _embed(params, tokens, 0, placed)                                                               # (B, T, M)
+    x = _embed(params, tokens, 0, placed)     # (B, T, M)
     mask = masks.causal() if lengths is None else masks.causal() & masks.padding(lengths)
     bias = placed["bias"](0, x)
     settings = {"norm_first": norm_first, "activation": activation, "dropout": dropout, "rng": rng}
-    caches = []
-    for layer in params["blocks"].values():
-        x, cache = block.forward(layer, x, None, bias, mask=mask, rotary=placed["rotary"], **settings)  # (B, T, M)
-        caches.append(cache)
-    normed, *norm = layer_norm(x, params["norm"]["gain"], params["norm"]["bias"])                       # (B, T, M)
-    logits = linear(normed, _output(params))                                                            # (B, T, V)
-    return logits, Cache(params, tokens, caches, x, normed, norm)
+    normed, stack = block.stack(
+        params["blocks"], params["norm"], x, None, bias, mask=mask, rotary=placed["rotary"], **settings
+    )                                         # (B, T, M)
+    logits = linear(normed, _output(params))  # (B, T, V)
+    return logits, Cache(params, tokens, stack, normed)
 
 
 def backward(dlogits, cache):
     """-> (None,), dparams: token ids have no gradient."""
-    params, tokens, blocks, _, normed, norm = cache
+    params, tokens, stack, normed = cache
     # logits = linear(normed, W_out)
     dnormed, dW_out, _ = linear_backward(dlogits, normed, _output(params))
     dparams = {} if "W_out" not in params else {"W_out": dW_out}
-    # normed = layer_norm(x)
-    dx, dgain, dbias = layer_norm_backward(dnormed, *norm, params["norm"]["gain"], params["norm"]["bias"])
-    dparams |= {"norm": {"gain": dgain, "bias": dbias}, "blocks": {}}
-    # x = block(x)
-    for name, layer in reversed(list(zip(params["blocks"], blocks, strict=True))):
-        (dx, _, _), dparams["blocks"][name] = block.backward(dx, layer)
-    dparams["blocks"] = {name: dparams["blocks"][name] for name in params["blocks"]}
+    # normed = stack(x)
+    (dx, _), dparams["blocks"], dparams["norm"] = block.stack_backward(dnormed, stack)
     # x = embed[tokens] + positions
     if "positions" in params:
         dparams["positions"] = learned_backward(dx.sum(axis=0), params["positions"], tokens.shape[1])
