@@ -39,7 +39,8 @@ def bind(op, **settings):
     TypeError.
     """
     functions = {name: f for name, f in vars(op).items() if _defined_by(op, f)}
-    chosen = {name: {s: settings[s] for s in settings if _takes(f, s)} for name, f in functions.items()}
+    passed = set(options(op)) if hasattr(op, "forward") else set()  # what a function may hand on by **
+    chosen = {name: {s: settings[s] for s in settings if _takes(f, s, passed)} for name, f in functions.items()}
     unknown = settings.keys() - set().union(*chosen.values())
     if unknown:
         raise TypeError(f"{label(op)} has no setting {', '.join(sorted(unknown))}")
@@ -131,6 +132,7 @@ def _defined_by(op, value):
     return inspect.isfunction(function) and function.__module__ in (op.__name__, __name__)
 
 
-def _takes(function, setting):
+def _takes(function, setting, passed):
     parameters = inspect.signature(function).parameters.values()
-    return any(p.kind is p.VAR_KEYWORD or (p.name == setting and p.kind is p.KEYWORD_ONLY) for p in parameters)
+    named = any(p.name == setting and p.kind is p.KEYWORD_ONLY for p in parameters)
+    return named or (setting in passed and any(p.kind is p.VAR_KEYWORD for p in parameters))

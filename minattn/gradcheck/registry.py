@@ -22,8 +22,10 @@ def registry():
         named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))
     memories = {"": {}, "-rnn": {"cell": recurrent.rnn}, "-gru": {"cell": recurrent.gru}}
     memories |= {f"-{name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
+    fed = {suffix: memories[suffix] for suffix in ("", "-gru", "-dot", "-additive", "-relative")}
+    suffixes = {"seq2seq": memories, "luong": fed}
     for name, model in models.MODELS.items():
-        for suffix, settings in memories.items() if model is models.seq2seq else [("", {})]:
+        for suffix, settings in suffixes.get(name, {"": {}}).items():
             named[name + suffix] = bind(model, **settings), lambda rng, op=model: list(op.cases(rng))
     return named
 

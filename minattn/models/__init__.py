@@ -1,7 +1,13 @@
 """Models: ops made of ops, under the same law. MODELS is the registry."""
 
-from minattn.models import block, language_model, seq2seq, transformer
+from minattn.models import block, language_model, luong, seq2seq, transformer
 
-MODELS = {"seq2seq": seq2seq, "block": block, "language_model": language_model, "transformer": transformer}
+MODELS = {
+    "seq2seq": seq2seq,
+    "luong": luong,
+    "block": block,
+    "transformer": transformer,
+    "language_model": language_model,
+}
 
 __all__ = ["MODELS", *MODELS]

@@ -18,7 +18,8 @@ import numpy as np
 
 from minattn import masks, tree, validate
 from minattn.attention import dot
-from minattn.functions import embedding, embedding_backward, linear, linear_backward, log_softmax, tanh, tanh_backward
+from minattn.functions import embedding, embedding_backward, linear, linear_backward, tanh, tanh_backward
+from minattn.models import decoding
 from minattn.op import Case, halves, initialise, label
 from minattn.recurrent import bidirectional, lstm
 
@@ -65,14 +66,6 @@ class Flow(NamedTuple):
     dsource: Any
     dtarget: Any
     dparams: dict
-
-
-class Decoded(NamedTuple):
-    """tokens (B, T) up to and with `end`, then `end` again; log_probability (B,); weights (B, T, S)."""
-
-    tokens: Any
-    log_probability: Any
-    weights: Any
 
 
 def init(rng, *, source_vocabulary, target_vocabulary, I, N, A=None, attention=None, cell=lstm):
@@ -138,7 +131,7 @@ def flow(dlogits, cache):
     dboth, dW_out, db_out = linear_backward(dlogits, both, params["W_out"], params["b_out"])
     dshown, dcontexts = np.split(dboth, 2, axis=-1)
     # at every t: context = attend(state.hidden, memory), state = step(projected + context W_context, state)
-    dstate = _state(cell, np.zeros_like(dshown[:, 0]))
+    dstate = state_of(cell, np.zeros_like(dshown[:, 0]))
     dmemory, dattention, dprojected = None, None, [None] * len(steps)
     for t in reversed(range(len(steps))):
         dstate = dstate._replace(hidden=dstate.hidden + dshown[:, t])
@@ -181,7 +174,7 @@ def encode(params, source, *, source_lengths=None, attention=None, cell=lstm):
             _, seen = masks.visible(masks.padding(lengths), (B, 1, S), like=entries)  # (B, S)
     memory, prepared = _halves(attention).prepare(params.get("attention", {}), entries, entries, seen=seen)
     cache = EncoderCache(params, source, encoder, annotations, ends, summary, prepared)
-    return Encoded(_state(cell, summary), memory, lengths), cache
+    return Encoded(state_of(cell, summary), memory, lengths), cache
 
 
 def encode_backward(dstart, dmemory, cache, *, attention=None, cell=lstm):
@@ -202,60 +195,29 @@ def encode_backward(dstart, dmemory, cache, *, attention=None, cell=lstm):
     dends, dW_summary, db_summary = linear_backward(dsum, ends, params["W_summary"], params["b_summary"])
     dparams |= {"W_summary": dW_summary, "b_summary": db_summary}
     # ends = [last.forward.hidden, last.backward.hidden]
-    dlast = bidirectional.Directions(*(_state(cell, d) for d in np.split(dends, 2, axis=-1)))
+    dlast = bidirectional.Directions(*(state_of(cell, d) for d in np.split(dends, 2, axis=-1)))
     # annotations, last = bidirectional(embedded)
     (dsource, _), dparams["encoder"] = bidirectional.backward((dannotations, dlast), encoder)
     return dsource, dparams
 
 
-def greedy(params, source, *, start, end, steps, **settings):
+def greedy(params, source, **settings):
     """source (B, S) -> Decoded: at every step the likeliest token, until `end` or the number of steps."""
-    return beam(params, source, start=start, end=end, steps=steps, width=1, **settings)
+    return beam(params, source, width=1, **settings)
 
 
-def beam(
-    params, source, *, start, end, steps, width=4, length_penalty=1.0, source_lengths=None, attention=None, cell=lstm
-):
-    """source (B, S) -> Decoded: at every step the `width` likeliest beginnings are kept, at last the best one.
-
-    Beginnings of different length compete by log probability / length ** length_penalty. start, end: the ids of those
-    tokens; steps: the most tokens that are written.
-    """
+def beam(params, source, *, source_lengths=None, attention=None, cell=lstm, **search):
+    """source (B, S) -> Decoded, the best of `width` beginnings; search: the options of `decoding.beam`."""
     validate.sequences(source=source)
-    validate.count("width", width)
-    validate.count("steps", steps)
     settings = {"attention": attention, "cell": cell}
     (state, memory, lengths), _ = encode(params, source, source_lengths=source_lengths, **settings)
-    B, K, V = source.shape[0], width, params["b_out"].shape[0]
-    state, memory, lengths = tree.map(lambda x: np.repeat(x, K, axis=0), (state, memory, lengths))
-    tokens = np.full_like(source, start, shape=(B * K, 1), dtype=np.int64)        # (B K, 1 + t)
-    first = np.arange(K, like=tokens) == 0
-    scores = np.where(first, np.zeros_like(state.hidden, shape=(B, K)), -np.inf)  # (B, K)  all begin alike: keep one
-    looks = None
-    for t in range(steps):
-        # what each beginning would write next, (B, K, V); one that has ended adds `end` for nothing
-        embedded = embedding(params["embed_target"], tokens[:, -1:])              # (B K, 1, I)
-        projected = _project(params, embedded)[:, 0]                              # (B K, 4N)
-        state, context, looked, _ = _step(params, projected, state, memory, lengths, t, **settings)
-        log_p = log_softmax(_predict(params, state.hidden, context))              # (B K, V)
-        ended = np.where(np.arange(V, like=tokens) == end, 0, -np.inf).astype(log_p.dtype)
-        log_p = np.where(tokens[:, -1:] == end, ended, log_p).reshape(B, K, V)
-        totals = (scores[..., None] + log_p).reshape(B, K * V)                    # (B, K V)
-        # the K best of all continuations, and the beginnings that they continue
-        best = np.argsort(-totals, axis=-1)[:, :K] if K > 1 else totals.argmax(axis=-1)[:, None]
-        scores = np.take_along_axis(totals, best, axis=-1)
-        rows = (np.arange(B, like=tokens)[:, None] * K + best // V).reshape(-1)
-        tokens = np.concatenate([tokens[rows], (best % V).reshape(-1, 1)], axis=1)
-        state = tree.map(lambda x, rows=rows: x[rows], state)
-        looks = looked.weights if looks is None else np.concatenate([looks, looked.weights], axis=1)
-        looks = looks[rows]
-        if (tokens[:, -1] == end).all():
-            break
-    tokens = tokens[:, 1:]
-    lengths = np.minimum((tokens != end).sum(axis=-1) + 1, tokens.shape[1]).reshape(B, K)
-    best = (scores / lengths.astype(scores.dtype) ** length_penalty).argmax(axis=-1)
-    rows = np.arange(B, like=tokens) * K + best
-    return Decoded(tokens[rows], scores.reshape(-1)[rows], looks[rows])
+
+    def write(tokens, t, state, fixed):
+        projected = _project(params, embedding(params["embed_target"], tokens))[:, 0]  # (B K, 4N)
+        state, context, looked, _ = _step(params, projected, state, *fixed, t, **settings)
+        return _predict(params, state.hidden, context), state, looked.weights
+
+    return decoding.beam(write, state, (memory, lengths), source, **search)
 
 
 def cases(rng):
@@ -270,7 +232,7 @@ def _halves(attention):
     return halves(dot if attention is None else attention)
 
 
-def _state(cell, hidden):
+def state_of(cell, hidden):
     """A state of the cell that shows `hidden`, the rest 0."""
     return cell.State(hidden, *(np.zeros_like(hidden) for _ in cell.State._fields[1:]))
 

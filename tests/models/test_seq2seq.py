@@ -9,13 +9,16 @@ from device import DeviceArray
 from minattn import tree
 from minattn.attention import VARIANTS
 from minattn.functions import log_softmax
-from minattn.models import seq2seq
+from minattn.models import luong, seq2seq
 from minattn.op import bind
-from minattn.recurrent import rnn
+from minattn.recurrent import gru, rnn
 
 START, END, V = 0, 1, 4
 MODELS = {name: bind(seq2seq, attention=mechanism) for name, mechanism in {"none": None, **VARIANTS}.items()}
 MODELS["rnn"] = bind(seq2seq, attention=None, cell=rnn)
+MODELS["gru"] = bind(seq2seq, attention=None, cell=gru)
+MODELS |= {f"luong {name}": bind(luong, attention=mechanism) for name, mechanism in VARIANTS.items()}
+MODELS["luong, not fed"] = bind(luong, attention=VARIANTS["bilinear"], input_feeding=False)
 MARKS = {"start": START, "end": END}
 
 
@@ -96,8 +99,9 @@ def test_the_fixed_vector_is_a_memory_with_one_entry():
     assert (cache.weights == np.ones((3, 3, 1))).all()
 
 
-def test_decoding_on_the_device():
-    model = MODELS["additive"]
+@pytest.mark.parametrize("name", ["additive", "luong additive"])
+def test_decoding_on_the_device(name):
+    model = MODELS[name]
     params, source, lengths = setting(model)
     here = model.beam(params, source, source_lengths=lengths, steps=5, width=3, **MARKS)
     there = model.beam(
