@@ -1,6 +1,6 @@
 """Models: ops made of ops, under the same law. MODELS is the registry."""
 
-from minattn.models import block, language_model, luong, seq2seq, transformer
+from minattn.models import block, language_model, luong, recurrent_model, seq2seq, transformer
 
 MODELS = {
     "seq2seq": seq2seq,
@@ -8,6 +8,7 @@ MODELS = {
     "block": block,
     "transformer": transformer,
     "language_model": language_model,
+    "recurrent_model": recurrent_model,
 }
 
 __all__ = ["MODELS", *MODELS]
