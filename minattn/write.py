@@ -110,7 +110,8 @@ def train(name, model, settings, text, prompt="The "):
             marks.append((bar.n, seconds, before, validate(model, params, settings, text)))
     updates, spent, losses, valid = map(list, zip(*marks, strict=True))
     beginning = manual.encode(prompt)[None]
-    sample = model.generate(params, beginning, steps=300, rng=np.random.default_rng(1), temperature=0.7)
+    length = max(1, settings.T - beginning.shape[1])  # one window: beyond it neither has read anything
+    sample = model.generate(params, beginning, steps=length, rng=np.random.default_rng(1), temperature=0.7)
     return {
         "parameters": sum(leaf.size for _, leaf in tree.leaves(params)),
         "updates": updates,

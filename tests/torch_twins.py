@@ -4,6 +4,8 @@ A twin is a function of tensors, twin(params, *inputs), that returns what our fo
 gradients come from autograd. Only `agree` knows both sides.
 """
 
+import math
+
 import numpy as np
 import pytest
 
@@ -63,14 +65,17 @@ def same(ours, theirs, *, dtype=np.float64, relative=None, scale=0.0):
 
 
 # Attention. mask: booleans, True = may look. A row that may look at nothing is NaN in a plain softmax: here it looks
-# everywhere, and 0 takes its place afterwards, so that it gives and receives nothing.
+# everywhere, and 0 takes its place afterwards, so that it gives and receives nothing. kept: what dropout multiplies the
+# weights with, 0 or 1 / (1 - p).
 
 
-def dot(params, query, key, value, bias=None, *, mask=None):
-    """scaled_dot_product_attention."""
+def dot(params, query, key, value, bias=None, *, mask=None, kept=None):
+    """scaled_dot_product_attention; PyTorch draws its own dropout, so with ours the formula is written out."""
+    if kept is not None:
+        return _look(query @ key.mT / math.sqrt(query.shape[-1]), value, bias, mask, times=kept)
     leading = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
     query, key, value = (x.expand(*leading, *x.shape[-2:]) for x in (query, key, value))
-    alive, mask = _alive(mask)
+    bias, mask, alive = _open(bias, mask)
     if bias is not None and mask is not None:
         bias = torch.where(mask, bias, -torch.inf)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask if bias is None else bias) * alive
@@ -88,22 +93,149 @@ def bilinear(params, query, key, value, bias=None, *, mask=None):
     return _look(query @ params["W"] @ key.mT, value, bias, mask)
 
 
-ATTENTION = {"dot": dot, "additive": additive, "bilinear": bilinear}
+def concat(params, query, key, value, bias=None, *, mask=None):
+    """Luong 2015: v^T tanh(W^T [query, key]), the pairs written out."""
+    leading = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    places = (*leading, query.shape[-2], key.shape[-2])
+    both = query[..., :, None, :].expand(*places, -1), key[..., None, :, :].expand(*places, -1)
+    return _look(torch.tanh(torch.cat(both, dim=-1) @ params["W"]) @ params["v"], value, bias, mask)
 
 
-def _look(scores, value, bias, mask):
-    alive, mask = _alive(mask)
+def cosine(params, query, key, value, bias=None, *, mask=None):
+    """Graves 2014: the cosine of query and key, sharpened."""
+    query, key = (x / torch.sqrt((x * x).sum(dim=-1, keepdim=True) + 1e-12) for x in (query, key))
+    return _look(params["scale"] * query @ key.mT, value, bias, mask)
+
+
+def local(params, query, key, value, bias=None, *, mask=None, reach=10.0):
+    """Luong 2015, local-p: general scores near a predicted centre, under a bell curve of deviation reach / 2."""
+    scores = query @ params["W"] @ key.mT
+    length = scores.shape[-1] if mask is None else mask.expand(scores.shape).sum(dim=-1, keepdim=True)
+    centre = length * torch.sigmoid(torch.tanh(query @ params["W_position"]) @ params["v_position"])[..., None]
+    distance = torch.arange(scores.shape[-1]) - centre
+    near = distance.detach().abs() <= reach
+    bell = torch.exp(-(distance**2) / (2 * (reach / 2) ** 2))
+    return _look(scores, value, bias, near if mask is None else near & mask, times=bell)
+
+
+def relative(params, query, key, value, bias=None, *, mask=None, offset=0, causal=False, farthest=128):
+    """Raffel 2020: a learned number for each bucket of distances, as attn_mask."""
+    R, H = params["table"].shape
+    places = [
+        [t5_bucket(s - t - offset, R, causal, farthest) for s in range(key.shape[-2])] for t in range(query.shape[-2])
+    ]
+    learned = F.embedding(torch.tensor(places), params["table"]).permute(2, 0, 1)
+    learned = learned[0] if H == 1 else learned
+    return dot(None, query, key, value, learned if bias is None else learned + bias, mask=mask)
+
+
+def t5_bucket(ahead, R, causal=False, farthest=128):
+    """Raffel 2020 in whole numbers, so that no logarithm is rounded.
+
+    Bucket half + i of n = side - half begins where (distance / half)^n reaches (farthest / half)^i.
+    """
+    side = R if causal else R // 2
+    half, distance = side // 2, max(-ahead, 0) if causal else abs(ahead)
+    n, after = side - half, side if ahead > 0 and not causal else 0
+    if distance < half:
+        return after + distance
+    return after + half + sum(distance**n * half**i >= farthest**i * half**n for i in range(1, n))
+
+
+def sparse(params, query, key, value, bias=None, *, mask=None):
+    """Martins & Astudillo 2016: sparsemax in the place of the softmax."""
+    return _look(query @ key.mT / math.sqrt(query.shape[-1]), value, bias, mask, weigh=sparsemax)
+
+
+def sparsemax(scores):
+    """The threshold from the sorted scores; autograd goes through its cumulative sum."""
+    ranked, _ = torch.sort(scores, dim=-1, descending=True)
+    summed, k = ranked.cumsum(dim=-1), torch.arange(1, scores.shape[-1] + 1)
+    count = (1 + k * ranked > summed).sum(dim=-1, keepdim=True)
+    threshold = (summed.gather(-1, count - 1) - 1) / count
+    return torch.relu(scores - threshold)
+
+
+def window(params, query, key, value, bias=None, *, mask=None, left=None, right=None, offset=0):
+    """scaled_dot_product_attention under the mask of a band."""
+    ahead = torch.arange(key.shape[-2]) - torch.arange(query.shape[-2])[:, None] - offset
+    band = torch.ones_like(ahead, dtype=torch.bool)
+    band = band if left is None else band & (ahead >= -left)
+    band = band if right is None else band & (ahead <= right)
+    return dot(None, query, key, value, bias, mask=band if mask is None else band & mask)
+
+
+def linear(params, query, key, value, *, mask=None):
+    """Katharopoulos 2020, equation 4: all pairs of features, written out."""
+    weights = (F.elu(query) + 1) @ (F.elu(key) + 1).mT
+    weights = weights if mask is None else torch.where(mask, weights, 0)
+    total = weights.sum(dim=-1, keepdim=True)
+    return weights @ value / torch.where(total == 0, 1, total)
+
+
+def multihead(params, query, key, value, bias=None, *, rotary=None, offset=0, inner="dot", **given):
+    """Vaswani 2017: every head by einsum, key heads repeated where queries share them."""
+    H, G = params["W_query"].shape[1], params["W_key"].shape[1]
+
+    def project(name, x):
+        heads = torch.einsum("...tm,mhd->...htd", x, params[f"W_{name}"])
+        return heads + params[f"b_{name}"][:, None] if f"b_{name}" in params else heads
+
+    query, key, value = project("query", query), project("key", key), project("value", value)
+    if rotary is not None:
+        query, key = turned(query, offset, rotary), turned(key, 0, rotary)
+    key, value = (x.repeat_interleave(H // G, dim=-3) for x in (key, value))
+    more = () if bias is None else (bias,)
+    context = ATTENTION[inner](params.get("inner"), query, key, value, *more, **given)
+    return torch.einsum("...hte,hem->...tm", context, params["W_out"]) + params.get("b_out", 0)
+
+
+def turned(x, offset=0, style="interleaved", base=10000.0):
+    """Rotary positions (Su 2021): complex numbers for pairs side by side, x cos + (-x2, x1) sin for halves."""
+    T, D = x.shape[-2:]
+    frequency = base ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    angles = torch.outer(torch.arange(offset, offset + T, dtype=torch.float64), frequency)
+    if style == "interleaved":
+        circle = torch.polar(torch.ones_like(angles), angles).to(torch.promote_types(x.dtype, torch.complex64))
+        return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * circle).flatten(-2)
+    angles = torch.cat([angles, angles], dim=-1)
+    x1, x2 = x.chunk(2, dim=-1)
+    return x * angles.cos().to(x.dtype) + torch.cat([-x2, x1], dim=-1) * angles.sin().to(x.dtype)
+
+
+ATTENTION = {
+    "dot": dot,
+    "additive": additive,
+    "bilinear": bilinear,
+    "concat": concat,
+    "cosine": cosine,
+    "local": local,
+    "relative": relative,
+    "sparse": sparse,
+    "window": window,
+    "blockwise": dot,
+    "linear": linear,
+    "multihead": multihead,
+}
+
+
+def _look(scores, value, bias, mask, *, weigh=None, times=1):
+    bias, mask, alive = _open(bias, mask)
     scores = scores if bias is None else scores + bias
     scores = scores if mask is None else torch.where(mask, scores, -torch.inf)
-    return torch.softmax(scores, dim=-1) @ value * alive
+    weights = torch.softmax(scores, dim=-1) if weigh is None else weigh(scores)
+    return weights * times @ value * alive
 
 
-def _alive(mask):
-    """-> (..., T, 1) or 1, and the mask with rows that may look at nothing opened."""
+def _open(bias, mask):
+    """-> the bias without -inf, the mask with rows that may look at nothing opened, and which are not (..., T, 1)."""
+    if bias is not None and bias.isinf().any():
+        mask = bias > -torch.inf if mask is None else mask & (bias > -torch.inf)
+        bias = torch.where(bias > -torch.inf, bias, 0)
     if mask is None:
-        return 1, None
+        return bias, None, 1
     alive = mask.any(dim=-1, keepdim=True)
-    return alive, mask | ~alive
+    return bias, mask | ~alive, alive
 
 
 # Recurrence. PyTorch's gates stand in our order, i f g o and r z n; its weights are ours transposed; of its two biases
@@ -186,11 +318,13 @@ def seq2seq(params, source, target, *, source_lengths=None, attention=None, cell
         memory = annotations @ params["W_memory"]
         if source_lengths is not None:
             mask = (torch.arange(source.shape[1]) < torch.tensor(source_lengths)[:, None])[:, None]
+            mask = mask[:, None] if attention == "multihead" else mask  # an axis for the heads
     embedded, logits = F.embedding(target, params["embed_target"]), []
     state = cell.State(summary, *(torch.zeros_like(summary) for _ in cell.State._fields[1:]))
     for t in range(target.shape[1]):
         look = ATTENTION[attention or "dot"]
-        context = look(params.get("attention"), state.hidden[:, None], memory, memory, mask=mask)[:, 0]
+        place = {"offset": t} if attention in ("relative", "window", "multihead") else {}
+        context = look(params.get("attention"), state.hidden[:, None], memory, memory, mask=mask, **place)[:, 0]
         state = one_step(params["decoder"], torch.cat([embedded[:, t], context], dim=-1), state, cell=cell)
         logits.append(torch.cat([state.hidden, context], dim=-1) @ params["W_out"] + params["b_out"])
     return torch.stack(logits, dim=1)

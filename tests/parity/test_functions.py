@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from torch_twins import F, agree, torch
+from torch_twins import F, agree, sparsemax, torch
 
 from minattn.functions import FUNCTIONS, Loss, dropout
+from minattn.gradcheck.registry import function_cases
 from minattn.op import pair
 
 B, T, V, I, M = 2, 3, 5, 4, 6
@@ -125,3 +126,112 @@ def test_dropout(rng, p, dtype):
         return torch.where(kept, x / (1 - p), 0)
 
     check(rng, "dropout", twin, [x], dtype=dtype, p=p, rng=np.random.default_rng(5))
+
+
+# The rest on the cases on which the library tries them, and on larger arrays.
+
+
+def masked(twin, empty):
+    """With a mask: hidden scores are -inf in PyTorch, dead rows are open and become `empty`, hidden weights too."""
+
+    def with_mask(scores, mask=None):
+        if mask is None:
+            return twin(scores)
+        mask = torch.from_numpy(mask).expand(scores.shape)
+        dead = ~mask.any(dim=-1, keepdim=True)
+        out = twin(scores.masked_fill(~mask & ~dead, -torch.inf).masked_fill(dead, 0))
+        return torch.where(~dead if out.ndim == scores.ndim else ~dead[..., 0], out, empty)
+
+    return with_mask
+
+
+def features_first(pool):
+    """x (B, Y, X, I), and the result the same way."""
+    return lambda x, size=2: pool(x.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+
+
+def conv1d(x, W, b=None, stride=1, padding=0):
+    return F.conv1d(x.mT, W.permute(2, 1, 0), b, stride, padding).mT
+
+
+def conv2d(x, W, b=None, stride=1, padding=0):
+    return F.conv2d(x.permute(0, 3, 1, 2), W.permute(3, 2, 0, 1), b, stride, padding).permute(0, 2, 3, 1)
+
+
+def mse(predicted, desired):
+    """The mean of nothing is NaN in PyTorch and 0 for us."""
+    total = F.mse_loss(predicted, desired, reduction="sum")
+    mean = F.mse_loss(predicted, desired) if predicted.numel() else total
+    return Loss(mean, total, torch.tensor(predicted.numel()))
+
+
+TWINS = {
+    "logsumexp": masked(lambda x: torch.logsumexp(x, dim=-1), -torch.inf),
+    "sparsemax": masked(sparsemax, 0),
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "elu": F.elu,
+    "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),  # F.softplus is x itself from 20 on
+    "erf": torch.erf,
+    "erfc": torch.erfc,
+    "rms_norm": lambda x, gain, eps=1e-6: F.rms_norm(x, gain.shape, gain, eps),
+    "conv1d": conv1d,
+    "conv2d": conv2d,
+    "max_pool": features_first(F.max_pool2d),
+    "mean_pool": features_first(F.avg_pool2d),
+    "mse": mse,
+}
+
+
+def larger(rng):
+    """name, inputs, options."""
+    wide = [s * rng.normal(size=(7, 11, 33)) for s in (1.0, 30.0)]
+    mask = some(rng, 7, 11, 33)
+    for x in wide:
+        yield from ((name, [x], {}) for name in list(TWINS)[:9])
+        yield from ((name, [x], {"mask": mask}) for name in ("logsumexp", "sparsemax"))
+        yield "elu", [x], {"alpha": 1.7}
+        yield "rms_norm", [x, rng.normal(size=33)], {"eps": 1e-3}
+    for stride, padding in ((1, 0), (1, 4), (3, 2), (7, 1)):
+        inputs = [rng.normal(size=(3, 40, 8)), rng.normal(size=(5, 8, 9)), rng.normal(size=9)]
+        yield "conv1d", inputs, {"stride": stride, "padding": padding}
+    for stride, padding in ((1, 0), (2, 3), ((3, 1), (0, 2)), ((4, 5), (1, 1))):
+        inputs = [rng.normal(size=(3, 19, 14, 4)), rng.normal(size=(5, 3, 4, 6)), rng.normal(size=6)]
+        yield "conv2d", inputs, {"stride": stride, "padding": padding}
+    image = rng.normal(size=(3, 23, 17, 5))
+    yield from ((name, [image], {"size": size}) for name in ("max_pool", "mean_pool") for size in (1, 2, 4, 17))
+    yield "max_pool", [rng.integers(3, size=image.shape).astype(float)], {"size": 3}  # equals: the first of them
+    yield "mse", [rng.normal(size=(50, 70)), rng.normal(size=(50, 70))], {}
+
+
+CASES = [(name, case.inputs, case.options) for name in TWINS for case in function_cases(np.random.default_rng(0))[name]]
+CASES += larger(np.random.default_rng(1))
+
+
+def written(options):
+    return " ".join(name if name == "mask" else f"{name}={option}" for name, option in options.items())
+
+
+IDS = [f"{name} {'x'.join(map(str, inputs[0].shape))} {written(options)}".strip() for name, inputs, options in CASES]
+
+
+@DTYPES
+@pytest.mark.parametrize("name, inputs, options", CASES, ids=IDS)
+def test_function(rng, name, inputs, options, dtype):
+    """Hidden numbers are NaN for us and 0 in PyTorch."""
+
+    def twin(*inputs):
+        return TWINS[name](*(torch.where(x.isnan(), 0, x) for x in inputs), **options)
+
+    check(rng, name, twin, inputs, dtype=dtype, **options)
+
+
+@pytest.mark.parametrize("dout", UPSTREAM.values(), ids=UPSTREAM)
+def test_mse(rng, dout):
+    check(rng, "mse", mse, [rng.normal(size=(B, T)), rng.normal(size=(B, T))], dout=dout)
+
+
+def test_every_function_has_a_twin():
+    above = {"softmax", "log_softmax", "linear", "tanh", "sigmoid", "relu", "layer_norm", "embedding", "cross_entropy"}
+    assert above | {"dropout"} | TWINS.keys() == FUNCTIONS.keys()
