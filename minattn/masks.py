@@ -184,6 +184,8 @@ def separate(mask, shape, *, like):
     T, S = shape[-2:]
     queries, keys, offset = [], [], S
     for rule in parts(mask):
+        if isinstance(rule, Given):
+            validate.broadcasts("mask", rule.mask.shape, shape, "(..., T, S)")
         tall = isinstance(rule, Given) and (rule.mask.ndim < 2 or rule.mask.shape[-2] == 1)
         wide = isinstance(rule, Given) and rule.mask.ndim > 1 and rule.mask.shape[-1] == 1
         if isinstance(rule, Causal):

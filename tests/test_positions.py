@@ -260,9 +260,7 @@ def multihead_keys(G):
     }
 
 
-# Known to be wrong: each of these passes once it is repaired, and then its mark has to go.
-
-wrong = pytest.mark.xfail(strict=True, reason="known to be wrong")
+# Masks on arrays that are shared, keys that nobody may see, places told to what stands inside.
 
 
 def of_each(*shape):
@@ -272,7 +270,6 @@ def of_each(*shape):
     return mask
 
 
-@wrong
 @pytest.mark.parametrize(
     "leading, mask",
     [
@@ -288,7 +285,6 @@ def test_linear_sees_through_shared_arrays(leading, mask):
     assert np.allclose(found, linear.naive({}, *inputs, mask=mask), rtol=0, atol=1e-13)
 
 
-@wrong
 def test_linear_inside_grouped_heads_with_a_mask_of_each():
     given = {"mask": of_each(B, 4, 1, S), "inner": linear}
     x = RNG.normal(size=X.shape)
@@ -296,7 +292,6 @@ def test_linear_inside_grouped_heads_with_a_mask_of_each():
     assert np.allclose(found, multihead.naive(HEADS, x, x, x, **given), rtol=0, atol=1e-13)
 
 
-@wrong
 @pytest.mark.parametrize(
     "mask, hidden",
     [
@@ -312,18 +307,15 @@ def test_linear_never_reads_what_padded_queries_could_see(mask, hidden):
     assert np.isfinite(linear.forward({}, query, key, value, mask=mask)[0]).all()
 
 
-@wrong
 def test_linear_refuses_a_mask_larger_than_its_scores():
     with pytest.raises(ValueError, match="does not broadcast"):
         linear.forward({}, *draw((), (), ()), mask=of_each(B, 1, S))
 
 
-@wrong
 def test_linear_weights_where_the_value_serves_several():
     assert linear.forward({}, *draw((H,), (H,), (B, H)))[1].weights.shape == (H, T, S)
 
 
-@wrong
 @pytest.mark.parametrize("inner", [bind(window, left=1, right=0), relative], ids=["window", "relative"])
 def test_multihead_tells_its_inner_mechanism_the_place(inner):
     params = multihead.init(np.random.default_rng(1), M=8, H=4, G=2, inner=inner)
@@ -334,13 +326,11 @@ def test_multihead_tells_its_inner_mechanism_the_place(inner):
     assert np.allclose(last, whole[:, -1:], rtol=0, atol=1e-13)
 
 
-@wrong
 def test_sparsemax_does_not_know_an_offset():
     scores = np.random.default_rng(0).integers(-64, 64, size=(50, 20)).astype(np.float32) / 32  # 2^17 more is exact
     assert np.allclose(sparsemax(scores + np.float32(2**17)), sparsemax(scores), rtol=0, atol=1e-6)
 
 
-@wrong
 @pytest.mark.parametrize("R, farthest, distance, expected", [(18, 128, 8, 5), (38, 16, 12, 14)])
 def test_a_bucket_begins_where_its_formula_says(R, farthest, distance, expected):
     """R = 18: buckets 4 + i begin at 4 * 2^i; the logarithm comes out a last digit too low."""

@@ -25,8 +25,9 @@ def test_a_python_without_the_manual(monkeypatch):
 
 
 @pytest.mark.parametrize("name", write.MODELS)
-def test_both_learn(name):
-    settings = write.QUICK._replace(updates=150, batch=16, M=32, N=40, I=16, learning_rate=1e-2)
+def test_both_learn(name, monkeypatch):
+    monkeypatch.setitem(write.RATES, name, 1e-2)
+    settings = write.QUICK._replace(updates=150, batch=16, M=32, N=40, I=16)
     done = write.train(name, write.MODELS[name], settings, manual.load())
     assert done["updates"][-1] == 150 and len(done["valid"]) == 10
     assert done["valid"][-1] < 3.2 < 3.7 < done["valid"][0] < np.log(len(manual.ALPHABET))

@@ -60,6 +60,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=TILE):
     tile: queries and keys taken together; a rule as mask is asked for tiles alone. Errors and mask as in `dot`.
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
+    validate.count("tile", tile)
     sees, seen = masks.visible(mask, shape, like=query)  # what nobody may see never matters, even NaN
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
     cache = Cache(query, key, value, bias, mask, shape, tile, None, None)

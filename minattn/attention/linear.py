@@ -28,6 +28,8 @@ TILE = 64  # queries that are compared with their own tile one by one
 class Cache(NamedTuple):
     query: Any
     key: Any
+    queries: Any
+    keys: Any
     phi_query: Any
     phi_key: Any
     worth: Any
@@ -38,10 +40,11 @@ class Cache(NamedTuple):
     @property
     def weights(self):
         """(..., T, S), made when asked for."""
-        T, S = self.query.shape[-2], self.key.shape[-2]
         last = np.concatenate([tile.last for tile in self.tiles])
-        allowed = np.arange(S, like=last) <= last[:, None]
-        return np.where(allowed, self.phi_query @ self.phi_key.mT, 0).reshape(*self.total.shape[:-2], T, S) / self.total
+        allowed = np.arange(self.key.shape[-2], like=last) <= last[:, None]
+        scores = np.where(allowed, self.phi_query @ self.phi_key.mT, 0)
+        total = scores.sum(axis=-1, keepdims=True)
+        return scores / np.where(total == 0, 1, total)
 
 
 class Tile(NamedTuple):
@@ -91,11 +94,12 @@ def forward(params, query, key, value, *, mask=None, tile=TILE):
     no query can have keys of its own; others raise ValueError. There is no bias: there are no scores to add it to.
     """
     shape = validate.attention(SHAPES, params, query, key, value)
+    validate.count("tile", tile)
     T, S = shape[-2:]
     queries, keys, offset = masks.separate(mask, shape, like=query)
     sees, seen = _visible(queries, keys, offset, shape, like=query)    # what nobody may see never matters, even NaN
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
-    phi_query, phi_key = masks.keep(sees, elu(query) + 1), masks.keep(seen, elu(key) + 1)
+    phi_query, phi_key = _open(queries, elu(query) + 1), _open(keys, elu(key) + 1)
     worth = np.concatenate([value, np.ones_like(value[..., :1])], axis=-1)  # (..., S, E + 1)
     state, tiles, summed, done = 0, [], [], 0
     for start in range(0, max(T, 1), tile):
@@ -112,12 +116,12 @@ def forward(params, query, key, value, *, mask=None, tile=TILE):
     summed = np.concatenate(summed, axis=-2)                           # (..., T, E + 1)
     total = np.where(summed[..., -1:] == 0, 1, summed[..., -1:])       # (..., T, 1)
     context = summed[..., :-1] / total                                 # (..., T, E)
-    return context, Cache(query, key, phi_query, phi_key, worth, tiles, total, context)
+    return context, Cache(query, key, queries, keys, phi_query, phi_key, worth, tiles, total, context)
 
 
 def backward(dcontext, cache):
     """-> (dquery, dkey, dvalue), {}."""
-    query, key, phi_query, phi_key, worth, tiles, total, context = cache
+    query, key, queries, keys, phi_query, phi_key, worth, tiles, total, context = cache
     # context = summed / total, total the last column of summed
     dcontext = dcontext / total
     dsummed = np.concatenate([dcontext, -(dcontext * context).sum(axis=-1, keepdims=True)], axis=-1)
@@ -139,9 +143,9 @@ def backward(dcontext, cache):
     dphi_query = unbroadcast(np.concatenate(dphi_query[::-1], axis=-2), phi_query)
     # worth = [value, 1]
     dvalue = dworth[..., :-1]
-    # phi = elu + 1, whose slope is phi itself below 0
-    dquery = np.where(query.real > 0, dphi_query, dphi_query * phi_query)
-    dkey = np.where(key.real > 0, dphi_key, dphi_key * phi_key)
+    # phi = elu(x) + 1 where the mask is open; its slope is elu(x) + 1 itself below 0
+    dquery = unbroadcast(_open(queries, dphi_query), query) * np.where(query.real > 0, 1, elu(query) + 1)
+    dkey = unbroadcast(_open(keys, dphi_key), key) * np.where(key.real > 0, 1, elu(key) + 1)
     return (dquery, dkey, dvalue), {}
 
 
@@ -150,10 +154,16 @@ def _visible(queries, keys, offset, shape, *, like):
     T, S = shape[-2:]
     keys = np.ones_like(like, shape=(S,), dtype=bool) if keys is None else keys
     count = np.cumsum(keys, axis=-1)
-    last = np.arange(T, like=like) + offset
+    last = np.arange(T, like=like) + offset                              # (T,) the last key that t may look at
     sees = (count[..., np.clip(last, 0, S - 1)] > 0) & (last >= 0)
     sees = sees if queries is None else sees & queries
-    return sees, keys & (np.arange(S, like=like) <= T - 1 + offset)
+    farthest = last if queries is None else np.where(queries, last, -1)  # a query that is not there sees nothing
+    return sees, keys & (np.arange(S, like=like) <= farthest.max(axis=-1)[..., None])
+
+
+def _open(allowed, phi):
+    """phi (..., S, D) where its row is allowed, else 0; where heads share phi but not the mask, phi gets their axis."""
+    return phi if allowed is None else np.where(allowed[..., None], phi, 0)
 
 
 def cases(rng):
@@ -180,6 +190,13 @@ def cases(rng):
     padding = masks.padding(np.array([T, T - 2]), np.array([T - 1, T]))
     yield case("NaN in the padding", (query, key, value), padding)
     yield case("NaN in the padding, causal", (query, key, value), padding & masks.causal())
+    yield case("keys shared, masks not", draw((B, H), (B, 1), (B, 1)), rng.random((B, H, 1, S)) < 0.6)
+    yield case("one memory for all", draw((B,), (1,), (1,)), masks.padding(np.array([2, S]), np.array([T, T - 2])))
+    yield case("one query for all", draw((1,), (B,), (B,)), masks.padding(np.array([S, S]), np.array([2, T - 1])))
+    query, key, value = draw(S=T)
+    key[0], key[1, -1] = np.nan, np.nan
+    absent = masks.padding(np.array([T, T]), np.array([0, T - 1]))
+    yield case("keys that only absent queries could see", (query, key, value), absent & masks.causal())
     yield case("booleans for keys", draw(), rng.random((B, 1, S)) < 0.6)
     yield case("nothing to see", draw(), masks.padding(np.array([0, S])))
     x = rng.normal(size=(B, S, D))

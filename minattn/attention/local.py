@@ -153,6 +153,8 @@ def attend(params, query, memory, bias=None, *, mask=None, reach=REACH):
     """query (..., T, N), memory as prepared -> context (..., T, E)."""
     key, value = memory
     reach = float(reach)
+    if not reach > 0:
+        raise ValueError(f"reach must be positive but is {reach}: it is the half-width of the window, in steps")
     scores = query @ key.mT                                                      # (..., T, S)
     S = scores.shape[-1]
     mask = masks.array(mask, scores.shape, like=scores)

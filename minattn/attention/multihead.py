@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import masks, tree, validate
-from minattn.attention import additive, blockwise, cosine, dot
+from minattn.attention import additive, blockwise, cosine, dot, window
 from minattn.attention.cases import SIZES
 from minattn.functions import linear, linear_backward, split_heads
-from minattn.op import Case, halves, initialise, label, options
+from minattn.op import Case, bind, halves, initialise, label, options
 from minattn.positions import rotary as turn
 from minattn.positions import rotary_backward as turn_backward
 
@@ -85,7 +85,7 @@ def naive(
         q, k = turn(q, offset, rotary), turn(k, 0, rotary)
     k, v = (np.repeat(x, H // G, axis=-3) for x in (k, v))
     grouped = [split_heads(x, G) for x in (q, k, v)]
-    extra = {"dropout": dropout, "rng": rng} if dropout else {}
+    extra = ({"dropout": dropout, "rng": rng} if dropout else {}) | _place(inner, offset)
     grouped += [] if bias is None else [split_heads(bias, G)]
     context = inner.naive(params.get("inner", {}), *grouped, mask=masks.heads(mask, G), **extra)
     context = context.reshape(*q.shape[:-1], context.shape[-1])
@@ -175,7 +175,7 @@ def attend(
     head_query = _project(params, "query", query)                                     # (..., H, T, D)
     head_query = turn(head_query, offset, rotary) if rotary else head_query           # (..., H, T, D)
     grouped = split_heads(head_query, G)                                              # (..., G, H / G, T, D)
-    asked_with = {"mask": masks.heads(mask, G)} | _dropout(inner, dropout, rng)
+    asked_with = {"mask": masks.heads(mask, G)} | _dropout(inner, dropout, rng) | _place(inner, offset)
     inner_params = params.get("inner", {})
     context, asked = halves(inner).attend(inner_params, grouped, memory, split_heads(bias, G), **asked_with)
     context = context.reshape(*head_query.shape[:-1], context.shape[-1])              # (..., H, T, E)
@@ -255,6 +255,11 @@ def _dropout(inner, dropout, rng):
     return {"dropout": dropout, "rng": rng}
 
 
+def _place(inner, offset):
+    """The place of the first query, for an inner mechanism to which it matters."""
+    return {"offset": offset} if getattr(inner, "OFFSET", False) else {}
+
+
 def cases(rng):
     """Self- and cross-attention, shared key heads, biases off, masks of all kinds, rotary, other mechanisms inside."""
     B, H, T, S = (SIZES[letter] for letter in "BHTS")
@@ -294,3 +299,5 @@ def cases(rng):
     yield case("additive inside", params(additive), *cross(), mask=some, inner=additive)
     yield case("cosine inside", params(cosine), *cross(), rng.normal(size=(H, T, S)), inner=cosine)
     yield case("blockwise inside", params(), *cross(), mask=masks.causal(offset=1), inner=blockwise)
+    near = bind(window, left=1, right=0, tile=2)
+    yield case("window inside, offset", params(), *cross(), inner=near, offset=1)

@@ -23,6 +23,7 @@ TIME, MEMORY = "T S (D + E)", "T S"
 EXACT = "`dot` with a learned bias"
 ORDERED = True  # the place of a key counts
 OFFSET = True  # and `offset` tells that of the query
+BORDER = 1e-9  # a distance just on a border belongs above it, whatever the rounding of the logarithm
 
 
 class Cache(NamedTuple):
@@ -95,10 +96,12 @@ def bucket(ahead, R, causal=False, farthest=128):
     half + log(d / half) / log(farthest / half) * half, rounded down and at most the last.
     """
     side = R if causal else R // 2
+    if side < 2 or farthest <= side // 2:
+        raise ValueError(f"R={R} buckets do not reach farthest={farthest}: 2 or more a side, and half of them below it")
     first = 0 if causal else np.where(ahead > 0, side, 0)
     distance = np.maximum(-ahead, 0) if causal else np.abs(ahead)
     half = side // 2
-    far = np.log(np.maximum(distance, 1) / half) / math.log(farthest / half) * (side - half)
+    far = np.log(np.maximum(distance, 1) / half) / math.log(farthest / half) * (side - half) + BORDER
     return first + np.where(distance < half, distance, np.minimum(half + np.maximum(far, 0).astype(int), side - 1))
 
 
@@ -108,7 +111,7 @@ def _plain_bucket(ahead, R, causal, farthest):
     place = distance
     if distance >= side // 2:
         growth = math.log(distance / (side // 2)) / math.log(farthest / (side // 2))
-        place = min(side // 2 + int(growth * (side - side // 2)), side - 1)
+        place = min(side // 2 + int(growth * (side - side // 2) + BORDER), side - 1)
     return place + (side if ahead > 0 and not causal else 0)
 
 

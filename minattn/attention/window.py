@@ -75,6 +75,7 @@ def forward(
     of the first query among the keys; tile: how many queries are asked together. Errors and mask as in `dot`.
     """
     shape = validate.attention(SHAPES, {}, query, key, value, bias)
+    validate.count("tile", tile)
     mask = masks.All((*masks.parts(mask), masks.window(left, right, offset)))
     T, S = shape[-2:]
     contexts, tiles = [], []

@@ -19,7 +19,7 @@ from minattn.masks import causal, padding
 from minattn.models import block, language_model, transformer
 from minattn.op import bind
 
-B, T, S, M, H, L, V, PAD = 3, 5, 6, 8, 4, 2, 9, 0
+B, T, S, M, H, L, V, PAD = 3, 5, 6, 16, 4, 2, 9, 0  # heads of width 4: in 2 the styles of rotary are one
 SIZES = {"M": M, "H": H, "F": 7}
 LENGTHS, MEMORY_LENGTHS = np.array([5, 2, 1]), np.array([3, 6, 1])
 ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": functools.partial(F.gelu, approximate="tanh"), "relu": F.relu}
