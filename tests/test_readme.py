@@ -49,3 +49,11 @@ def test_every_room_is_on_the_map():
     rooms -= {"__init__", "__main__", "__pycache__", "py"}
     table = README[README.index("## The rooms") :]
     assert [room for room in sorted(rooms) if not re.search(rf"\b{room}\b", table)] == []
+
+
+def test_the_losses_are_those_of_writing():
+    models = json.loads((ROOT / "figures" / "language_model.json").read_text(encoding="utf-8"))["models"]
+    rows = [f"| {name} | {done['parameters']:,} | {done['valid'][-1]:.3f} |" for name, done in models.items()]
+    if not any(row in README for row in rows):
+        pytest.skip("figures/ holds another run of write than the one that the README shows")
+    assert all(row in README for row in rows)

@@ -173,8 +173,8 @@ def linear(params, query, key, value, *, mask=None):
     return weights @ value / torch.where(total == 0, 1, total)
 
 
-def multihead(params, query, key, value, bias=None, *, rotary=None, offset=0, inner="dot", **given):
-    """Vaswani 2017: every head by einsum, key heads repeated where queries share them."""
+def multihead(params, query, key, value, bias=None, *, rotary=None, offset=0, inner="dot", inside=None, **given):
+    """Vaswani 2017: every head by einsum, key heads repeated where shared; inside: settings of the inner one."""
     H, G = params["W_query"].shape[1], params["W_key"].shape[1]
 
     def project(name, x):
@@ -186,7 +186,7 @@ def multihead(params, query, key, value, bias=None, *, rotary=None, offset=0, in
         query, key = turned(query, offset, rotary), turned(key, 0, rotary)
     key, value = (x.repeat_interleave(H // G, dim=-3) for x in (key, value))
     more = () if bias is None else (bias,)
-    context = ATTENTION[inner](params.get("inner"), query, key, value, *more, **given)
+    context = ATTENTION[inner](params.get("inner"), query, key, value, *more, **given, **(inside or {}))
     return torch.einsum("...hte,hem->...tm", context, params["W_out"]) + params.get("b_out", 0)
 
 

@@ -111,7 +111,11 @@ def in_torch(mechanism, params, case):
     if theirs.get("mask") is not None:
         theirs["mask"] = torch.from_numpy(np.array(masks.array(theirs["mask"], shape, like=query)))
     if "inner" in theirs:
-        theirs["inner"] = label(theirs["inner"])
+        inner = theirs["inner"]
+        theirs["inner"] = label(inner)
+        theirs["inside"] = {k: v for k, v in getattr(inner.forward, "keywords", {}).items() if k != "tile"}
+        if getattr(inner, "OFFSET", False):
+            theirs["inside"]["offset"] = theirs.get("offset", 0)
     if "dropout" in theirs:
         theirs["kept"] = torch.from_numpy(dropout(np.ones(shape), theirs.pop("dropout"), theirs.pop("rng"))[1])
     return theirs
