@@ -93,14 +93,14 @@ def float32(op, case):
 
 
 def untouched(op, case):
-    """Inputs, parameters and dout are never written to, and any strides will do."""
+    """Inputs, parameters and dout are never written to, and any strides will do: the sums may run in another order."""
     params = params_of(op, case)
     out, cache = run(op, params, case)
     expected = tree.map(np.copy, op.backward(upstream(out), cache))
     locked = case._replace(inputs=tree.map(strided, case.inputs))
     out_again, cache = run(op, tree.map(strided, params), locked)
-    close(out_again, out, 1e-13)
-    close(op.backward(tree.map(strided, upstream(out)), cache), expected, 1e-13)
+    close(out_again, out, 1e-12)
+    close(op.backward(tree.map(strided, upstream(out)), cache), expected, 1e-12)
 
 
 def device(op, case):
@@ -257,15 +257,20 @@ def host(t):
 
 
 def close(found, expected, tolerance, what=""):
-    """Two trees agree: the same paths, and numbers within tolerance of the largest one."""
+    """Two trees agree: the same paths, and numbers within tolerance of the largest one of their array.
+
+    Arrays that are truly 0, as the gradient of a bias of all keys is, hold rounding alone: no array counts for less
+    than 1e-3 of the largest number of the problem, as in the gradient check.
+    """
     found, expected = dict(tree.leaves(found)), dict(tree.leaves(expected))
     assert found.keys() == expected.keys(), f"{sorted(found)} came, {sorted(expected)} expected"
+    floor = 1e-3 * max([1.0, *(np.abs(x[np.isfinite(x)]).max(initial=0.0) for x in expected.values())])
     for path, right in expected.items():
         left = found[path]
         assert left.shape == right.shape, f"{path}: shape {left.shape}, expected {right.shape}"
         finite = np.isfinite(right)
         assert np.array_equal(left[~finite], right[~finite], equal_nan=True), f"{path}: other NaN or infinities"
-        scale = max(np.abs(right[finite]).max(initial=0.0), 1e-3)
+        scale = max(np.abs(right[finite]).max(initial=0.0), floor)
         error = np.abs(left[finite] - right[finite]).max(initial=0.0) / scale
         assert error <= tolerance, f"{what} {path}: off by {error:.1e}"
 
