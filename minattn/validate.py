@@ -1,5 +1,7 @@
 """Checks at the door: every error says what was expected, what came, and the likely cause."""
 
+import math
+
 import numpy as np
 
 from minattn import LETTERS
@@ -112,6 +114,28 @@ def block(params, x, memory, activation):
         raise ValueError(f"this layer was made {made} attention to a memory, but {came}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)} but is {activation!r}")
+
+
+def image(images, convolutions, strides):
+    """Images (B, Y, X, I) that every stride divides, one stride for each convolution."""
+    if getattr(images, "ndim", 0) != 4:
+        came = getattr(images, "shape", type(images).__name__)
+        raise ValueError(
+            f"images must be (B, Y, X, I), rows, columns, channels, but came as {came}: grey images get their one "
+            f"channel by images[..., None]"
+        )
+    floating("images", images)
+    if len(strides) != len(convolutions):
+        raise ValueError(
+            f"strides {tuple(strides)} must be one number for each of the {len(convolutions)} convolutions: give those "
+            f"that init was given"
+        )
+    step = math.prod(strides)
+    if any(n == 0 or n % step for n in images.shape[1:3]):
+        raise ValueError(
+            f"images of {images.shape[1]} x {images.shape[2]} cannot be divided by strides of {step} altogether: cut "
+            f"or pad them"
+        )
 
 
 def sequences(**ids):

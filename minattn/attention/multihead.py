@@ -17,7 +17,7 @@ import numpy as np
 from minattn import masks, tree, validate
 from minattn.attention import additive, blockwise, cosine, dot, window
 from minattn.attention.cases import SIZES
-from minattn.functions import linear, linear_backward, split_heads
+from minattn.functions import join_heads, linear, linear_backward, split_heads
 from minattn.op import Case, bind, halves, initialise, label, options
 from minattn.positions import rotary as turn
 from minattn.positions import rotary_backward as turn_backward
@@ -55,8 +55,7 @@ class Attended(NamedTuple):
     @property
     def weights(self):
         """(..., H, T, S): one map a head."""
-        weights = self.asked.weights
-        return weights.reshape(*weights.shape[:-4], weights.shape[-4] * weights.shape[-3], *weights.shape[-2:])
+        return join_heads(self.asked.weights)
 
 
 class Cache(NamedTuple):
@@ -88,7 +87,7 @@ def naive(
     extra = ({"dropout": dropout, "rng": rng} if dropout else {}) | _place(inner, offset)
     grouped += [] if bias is None else [split_heads(bias, G)]
     context = inner.naive(params.get("inner", {}), *grouped, mask=masks.heads(mask, G), **extra)
-    context = context.reshape(*q.shape[:-1], context.shape[-1])
+    context = join_heads(context)
     return np.einsum("...hte,hem->...tm", context, params["W_out"]) + params.get("b_out", 0)
 
 
@@ -178,8 +177,7 @@ def attend(
     asked_with = {"mask": masks.heads(mask, G)} | _dropout(inner, dropout, rng) | _place(inner, offset)
     inner_params = params.get("inner", {})
     context, asked = halves(inner).attend(inner_params, grouped, memory, split_heads(bias, G), **asked_with)
-    context = context.reshape(*head_query.shape[:-1], context.shape[-1])              # (..., H, T, E)
-    joined = np.swapaxes(context, -3, -2)                                             # (..., T, H, E)
+    joined = np.swapaxes(join_heads(context), -3, -2)                                 # (..., T, H, E)
     joined = joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])  # (..., T, H E)
     out = linear(joined, _flat(params["W_out"]), params.get("b_out"))                 # (..., T, M)
     return out, Attended(params, query, bias, inner, rotary, offset, asked, joined)
@@ -197,7 +195,7 @@ def attend_backward(dout, cache):
     # context = inner.attend(grouped, memory, bias)
     (dgrouped, dmemory, dbias), dinner = halves(inner).attend_backward(split_heads(dcontext, G), asked)
     dbias = None if bias is None else dbias.reshape(bias.shape)
-    dhead_query = dgrouped.reshape(*dcontext.shape[:-1], dgrouped.shape[-1])
+    dhead_query = join_heads(dgrouped)
     # head_query = rotary(project(query))
     dhead_query = turn_backward(dhead_query, dhead_query, offset, rotary) if rotary else dhead_query
     dquery, dquery_params = _project_backward(dhead_query, params, "query", query)
@@ -285,6 +283,8 @@ def cases(rng):
     yield case("no biases", params(bias=False), *cross())
     yield case("no batch", params(), *cross(()))
     yield case("no sequences", params(), *cross((0,)))
+    yield case("queries of all", params(), cross(())[0], *cross()[1:])
+    yield case("keys of all", params(), cross()[0], *cross(())[1:], mask=some)
     yield case("bias", params(), *cross(), rng.normal(size=(B, H, T, S)))
     yield case("shared bias", params(), *cross(), rng.normal(size=(1, 1, S)), mask=some)
     yield case("dead rows", params(), *cross(), mask=some)

@@ -39,3 +39,8 @@ def split_heads(term, G):
     if term.shape[-3] == 1:
         return term[..., None, :, :]
     return term.reshape(*term.shape[:-3], G, term.shape[-3] // G, *term.shape[-2:])
+
+
+def join_heads(term):
+    """(..., G, H / G, T, S) -> (..., H, T, S): `split_heads` undone."""
+    return term.reshape(*term.shape[:-4], term.shape[-4] * term.shape[-3], *term.shape[-2:])

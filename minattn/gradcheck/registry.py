@@ -23,7 +23,8 @@ def registry():
     memories = {"": {}, "-rnn": {"cell": recurrent.rnn}, "-gru": {"cell": recurrent.gru}}
     memories |= {f"-{name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
     fed = {suffix: memories[suffix] for suffix in ("", "-gru", "-dot", "-additive", "-relative")}
-    suffixes = {"seq2seq": memories, "luong": fed}
+    asked = {suffix: memories[suffix] for suffix in ("", "-concat", "-multihead", "-sparse")}
+    suffixes = {"seq2seq": memories, "luong": fed, "pooling": asked, "speech": {"": {}, "-gru": memories["-gru"]}}
     for name, model in models.MODELS.items():
         for suffix, settings in suffixes.get(name, {"": {}}).items():
             named[name + suffix] = bind(model, **settings), lambda rng, op=model: list(op.cases(rng))

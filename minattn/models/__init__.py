@@ -1,6 +1,16 @@
 """Models: ops made of ops, under the same law. MODELS is the registry."""
 
-from minattn.models import block, language_model, luong, recurrent_model, seq2seq, transformer
+from minattn.models import (
+    block,
+    language_model,
+    luong,
+    pooling,
+    recurrent_model,
+    seq2seq,
+    speech,
+    transformer,
+    vision,
+)
 
 MODELS = {
     "seq2seq": seq2seq,
@@ -9,6 +19,9 @@ MODELS = {
     "transformer": transformer,
     "language_model": language_model,
     "recurrent_model": recurrent_model,
+    "pooling": pooling,
+    "vision": vision,
+    "speech": speech,
 }
 
 __all__ = ["MODELS", *MODELS]
