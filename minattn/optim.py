@@ -49,6 +49,11 @@ def adamw(params, grads, state=None, *, learning_rate, weight_decay=0.01, betas=
     return params, {"mean": mean, "square": square, "steps": steps}
 
 
+def schedule(step, steps, *, peak, warm_up):
+    """The learning rate of a step: up to peak in a straight line over the warm-up, and down to 0 over all steps."""
+    return peak * min(1, (step + 1) / warm_up) * (1 - step / steps)
+
+
 def clip(grads, max_norm):
     """Scale all gradients together so that their common norm is at most max_norm -> grads, norm before.
 

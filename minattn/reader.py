@@ -83,7 +83,8 @@ def update(name, run, batch, settings):
     loss, *needed = cross_entropy(logits, batch.target_out, ignore_index=phrases.PAD)
     _, grads = model.backward(cross_entropy_backward(Loss(mean=1), *needed), cache)
     grads, _ = optim.clip(grads, MAX_NORM)
-    params, state = optim.adam(run.params, grads, run.state, learning_rate=_pace(len(run.losses), settings))
+    pace = optim.schedule(len(run.losses), settings.updates, peak=settings.learning_rate, warm_up=WARM_UP)
+    params, state = optim.adam(run.params, grads, run.state, learning_rate=pace)
     return Run(params, state, (*run.losses, float(loss.mean)))
 
 
@@ -116,8 +117,3 @@ def gradient_at_source(name, params, chosen, **options):
     dlogits[row, last, batch.target_out[row, last]] = 1
     dsource = model.flow(dlogits, cache).dsource
     return np.sqrt((dsource * dsource).sum(axis=-1))
-
-
-def _pace(step, settings):
-    """The learning rate: rising over the warm-up, then falling to 0 in a straight line."""
-    return settings.learning_rate * min(1, (step + 1) / WARM_UP) * (1 - step / settings.updates)

@@ -6,14 +6,14 @@ python -m minattn write --quick    a few seconds, to see that it runs
 Ctrl-C ends the training of one model early and goes on with what it has learned.
 """
 
+import itertools
 import json
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minattn import optim, tree
+from minattn import training, tree
 from minattn.data import manual
 from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 from minattn.models import language_model, recurrent_model
@@ -21,7 +21,6 @@ from minattn.op import bind
 from minattn.weights import replace
 
 CHOICES = {"positions": "rotary", "activation": "gelu_tanh"}  # the exact gelu costs ten times as much
-WARM_UP, MAX_NORM = 40, 1.0
 
 
 class Settings(NamedTuple):
@@ -78,8 +77,6 @@ def main(arguments):
 
 def train(name, model, settings, text, prompt="The "):
     """One model from its start -> parameters, updates and seconds at each measure, losses, and a sample."""
-    from tqdm import tqdm
-
     rng = np.random.default_rng(settings.seed)
     sizes = (
         {"M": settings.M, "H": settings.H, "L": settings.L}
@@ -87,38 +84,32 @@ def train(name, model, settings, text, prompt="The "):
         else {"I": settings.I, "N": settings.N}
     )
     params = tree.astype(model.init(rng, V=len(manual.ALPHABET), **sizes), np.float32)
-    state, seconds, marks, loss = None, 0.0, [], None
-    every = max(1, settings.updates // 10)
-    with tqdm(total=settings.updates, desc=name, unit="update", dynamic_ncols=True, mininterval=1) as bar:
-        try:
-            while bar.n < settings.updates:
-                begin = time.perf_counter()
-                tokens = windows(text.train, rng, settings.batch, settings.T + 1)
-                loss, needed, cache = evaluate(model, params, tokens)
-                _, grads = model.backward(_upstream(model, needed), cache)
-                grads, _ = optim.clip(grads, MAX_NORM)
-                pace = RATES[name] * min(1, (bar.n + 1) / WARM_UP) * (1 - bar.n / settings.updates)
-                params, state = optim.adam(params, grads, state, learning_rate=pace)
-                seconds += time.perf_counter() - begin
-                bar.update()
-                if bar.n % every == 0:
-                    marks.append((bar.n, seconds, float(loss.mean), validate(model, params, settings, text)))
-        except KeyboardInterrupt:  # go on with what was learned
-            print(f"{name}: stopped after {bar.n} of {settings.updates} updates")
-        if not marks or marks[-1][0] < bar.n:
-            before = float("nan") if loss is None else float(loss.mean)
-            marks.append((bar.n, seconds, before, validate(model, params, settings, text)))
-    updates, spent, losses, valid = map(list, zip(*marks, strict=True))
+
+    def gradients(params, tokens):
+        loss, needed, cache = evaluate(model, params, tokens)
+        _, dparams = model.backward(_upstream(model, needed), cache)
+        return loss.mean, dparams
+
+    fitted = training.fit(
+        params,
+        gradients,
+        (windows(text.train, rng, settings.batch, settings.T + 1) for _ in itertools.count()),
+        updates=settings.updates,
+        learning_rate=RATES[name],
+        measure=lambda params: validate(model, params, settings, text),
+        title=name,
+    )
     beginning = manual.encode(prompt)[None]
     length = max(1, settings.T - beginning.shape[1])  # one window: beyond it neither has read anything
-    sample = model.generate(params, beginning, steps=length, rng=np.random.default_rng(1), temperature=0.7)
+    rng = np.random.default_rng(1)
+    sample = model.generate(fitted.params, beginning, steps=length, rng=rng, temperature=0.7)
     return {
         "parameters": sum(leaf.size for _, leaf in tree.leaves(params)),
-        "updates": updates,
-        "seconds": seconds,
-        "seconds_at": spent,
-        "train": losses,
-        "valid": valid,
+        "updates": [mark.updates for mark in fitted.marks],
+        "seconds": fitted.seconds,
+        "seconds_at": [mark.seconds for mark in fitted.marks],
+        "train": [mark.loss for mark in fitted.marks],
+        "valid": [mark.measured for mark in fitted.marks],
         "sample": manual.decode(sample[0]),
     }
 
