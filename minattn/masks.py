@@ -200,9 +200,10 @@ def separate(mask, shape, *, like):
         elif wide:
             queries.append(np.broadcast_to(rule.mask[..., 0], (*rule.mask.shape[:-2], T)))
         else:
+            came = "a boolean array" if isinstance(rule, Given) else type(rule).__name__
             raise ValueError(
                 f"this mechanism keeps one sum of all keys, so its mask can be causal(), padding(...), booleans "
-                f"(..., 1, S) or (..., T, 1), and those joined, but {type(rule).__name__} gives each query its own keys"
+                f"(..., 1, S) or (..., T, 1), and those joined, but {came} gives each query its own keys"
             )
     both = (functools.reduce(operator.and_, allowed) if allowed else None for allowed in (queries, keys))
     return (*both, offset)

@@ -91,7 +91,7 @@ def halves(op):
     def attend(params, query, memory, bias=None, **given):
         """query (..., T, D) -> context (..., T, E), cache; given: the options of forward, such as mask and offset."""
         given = {name: option for name, option in given.items() if option is not None}
-        return op.forward(params, query, *memory, *(() if bias is None else (bias,)), **given)
+        return op.forward(params, query, *memory, *biases(op, bias), **given)
 
     def attend_backward(dcontext, cache):
         (dquery, dkey, dvalue, *dbias), dparams = op.backward(dcontext, cache)
@@ -99,6 +99,15 @@ def halves(op):
 
     own = {f.__name__: f for f in (prepare, prepare_backward, attend, attend_backward)}
     return SimpleNamespace(**{**vars(op), **own})
+
+
+def biases(op, bias):
+    """() where there is no bias, else the bias as one more input, for a mechanism that adds it to its scores."""
+    if bias is None:
+        return ()
+    if "bias" not in inputs(op):
+        raise ValueError(f"a bias was given but {label(op)} takes none: it has no scores to which one could be added")
+    return (bias,)
 
 
 def inputs(op):

@@ -4,7 +4,8 @@
     rotary                turns queries and keys           Su et al. 2021, arXiv:2104.09864, equation 34
     alibi                 added to the scores as `bias`    Press et al. 2022, arXiv:2108.12409, section 3
 
-offset is the place of the first row, for decoding with the earlier steps kept.
+offset is the place of the first row, for decoding with the earlier steps kept. What has an input keeps its dtype; what
+is made from sizes alone is computed in float64 and returned as dtype: give that of what it is added to.
 """
 
 import math
@@ -12,14 +13,14 @@ import math
 import numpy as np
 
 
-def sinusoidal(T, M, *, offset=0, base=10000.0):
+def sinusoidal(T, M, *, offset=0, base=10000.0, dtype=np.float64):
     """-> (T, M): waves of growing length, sine in the even columns and cosine in the odd ones.
 
     out[t, 2 i] = sin(t / base^(2 i / M)),    out[t, 2 i + 1] = cos(t / base^(2 i / M))
     """
     angles = _angles(T, (M + 1) // 2, M, offset, base)  # (T, M / 2)
     waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1)  # (T, M / 2, 2)
-    return waves.reshape(T, -1)[:, :M]
+    return waves.reshape(T, -1)[:, :M].astype(dtype)
 
 
 def learned(table, T, offset=0):
@@ -66,10 +67,10 @@ def alibi_slopes(H):
     return np.array(slopes + between[: H - below])
 
 
-def alibi(H, T, S, *, offset=0):
+def alibi(H, T, S, *, offset=0, dtype=np.float64):
     """-> bias (H, T, S): minus the slope of the head times the distance; offset is the place of the first query."""
     distance = np.abs(np.arange(S) - np.arange(T)[:, None] - offset)  # (T, S)
-    return -alibi_slopes(H)[:, None, None] * distance  # (H, T, S)
+    return (-alibi_slopes(H)[:, None, None] * distance).astype(dtype)  # (H, T, S)
 
 
 POSITIONS = {"learned": (learned, learned_backward), "rotary": (rotary, rotary_backward)}

@@ -198,6 +198,15 @@ def broadcasts(name, shape, target, meaning):
         )
 
 
+def heads(name, shape, H):
+    """An array for scores (..., H, T, S) has H heads or 1 there, or is (T, S) at most."""
+    if len(shape) > 2 and shape[-3] not in (1, H):
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, which is read as (..., H, T, S) with H={H} heads or 1, not {shape[-3]}: "
+            f"one for each sequence, alike for all heads, is (B, 1, T, S), so write {name}[..., None, :, :]"
+        )
+
+
 def tokens(ids, V, *, name="ids", like=None):
     """Integers in 0 .. V-1, of shape `like` where given."""
     integers(name, ids)

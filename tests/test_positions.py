@@ -1,14 +1,17 @@
 """Positions, and what mechanisms do with places and masks beyond the laws that all of them obey."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from minattn.attention import additive, blockwise, cosine, dot, linear, local, multihead, relative, sparse, window
 from minattn.attention.relative import bucket
 from minattn.functions import softmax, sparsemax
+from minattn.gradcheck import check
 from minattn.masks import causal, padding
 from minattn.masks import window as band
-from minattn.op import bind
+from minattn.op import bind, halves
 from minattn.positions import alibi, alibi_slopes, learned, learned_backward, rotary, rotary_backward, sinusoidal
 
 STYLES = pytest.mark.parametrize("style", ["interleaved", "half"])
@@ -85,6 +88,15 @@ def test_float32_stays_float32():
     for style in ("interleaved", "half"):
         assert rotary(x, 5, style).dtype == rotary_backward(dout, x, 5, style).dtype == np.float32
     assert learned(x, 2).dtype == learned_backward(dout[:2], x, 2).dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [sinusoidal, functools.partial(alibi, H)], ids=["sinusoidal", "alibi"])
+def test_what_has_no_input_is_made_in_the_dtype_asked_for(make):
+    """Computed in float64 and rounded once: places far out keep their digits."""
+    whole = make(T, D, offset=10**6)
+    assert whole.dtype == np.float64
+    single = make(T, D, offset=10**6, dtype=np.float32)
+    assert single.dtype == np.float32 and np.array_equal(single, whole.astype(np.float32))
 
 
 # Added to the scores.
@@ -196,6 +208,15 @@ def test_window_of_another_mechanism():
     assert np.allclose(found, plain, rtol=0, atol=1e-15)
 
 
+def test_window_of_a_mechanism_without_scores():
+    """One query a tile is a mask of its own for keys alone, which linear attention can take."""
+    query, key, value = draw()
+    near = bind(window, left=1, right=1, tile=1, inner=linear)
+    check(near, {}, (query, key, value)).assert_ok()
+    found, _ = near.forward({}, query, key, value)
+    assert np.allclose(found, linear.naive({}, query, key, value, mask=band(1, 1)), rtol=0, atol=1e-14)
+
+
 def test_multihead_weights_are_one_map_a_head():
     params = multihead.init(np.random.default_rng(1), M=8, H=4, G=2, bias=False)
     query, key = RNG.normal(size=(B, T, 8)), RNG.normal(size=(B, S, 8))
@@ -214,9 +235,18 @@ HEADS = multihead.init(np.random.default_rng(1), M=8, H=4, G=2)
 ONE_SUM = "keeps one sum of all keys, so its mask can be causal.*but {} gives each query its own keys"
 
 
-def with_inner(inner, **options):
+TABLE = {"table": np.ones((8, 1))}
+
+
+def with_inner(inner, bias=None, **options):
     params = multihead.init(np.random.default_rng(1), M=8, H=4, G=2, A=3, inner=inner)
-    return multihead.forward(params, X, X, X, inner=inner, **options)
+    return multihead.forward(params, X, X, X, bias, inner=inner, **options)
+
+
+def asked():
+    """A query and its memory."""
+    query, *memory = draw()
+    return query, memory
 
 
 @pytest.mark.parametrize(
@@ -224,7 +254,7 @@ def with_inner(inner, **options):
     [
         (lambda: linear.forward({}, *draw(), mask=band(1, 1)), ONE_SUM.format("Window")),
         (lambda: linear.forward({}, *draw(), mask=causal(1) & band(1, 1)), ONE_SUM.format("Window")),
-        (lambda: linear.forward({}, *draw(), mask=np.ones((T, S), dtype=bool)), ONE_SUM.format(".*")),
+        (lambda: linear.forward({}, *draw(), mask=np.ones((T, S), dtype=bool)), ONE_SUM.format("a boolean array")),
         (lambda: linear.forward({}, *draw(), mask=causal()), r"write causal\(offset=1\)"),
         (lambda: window.forward({}, *draw(), left=-1), "left must be at least 0"),
         (lambda: multihead.init(RNG, M=8, H=4, G=3), "the H=4 heads cannot share G=3 key/value heads evenly"),
@@ -234,20 +264,46 @@ def with_inner(inner, **options):
         ),
         (
             lambda: multihead.forward(HEADS, X, X, X, mask=np.ones((B, S, S), dtype=bool)),
-            r"mask has shape \(2, 5, 5\), which does not broadcast to .* = \(2, 4, 5, 5\)",
+            r"mask has shape \(2, 5, 5\), which is read as \(..., H, T, S\) with H=4 heads or 1, not 2: one for each "
+            r"sequence, alike for all heads, is \(B, 1, T, S\), so write mask\[..., None, :, :\]",
         ),
         (
             lambda: multihead.forward(HEADS, X, X, X, np.ones((B, S, S))),
-            r"bias has shape \(2, 5, 5\), which does not broadcast to \(..., H, T, S\) = \(2, 4, 5, 5\)",
+            r"bias has shape \(2, 5, 5\), which is read as .*so write bias\[..., None, :, :\]",
         ),
         (lambda: with_inner(additive, dropout=0.2, rng=RNG), "dropout=0.2 was asked for but additive has no dropout"),
         (lambda: with_inner(cosine, dropout=0.2, rng=RNG), "cosine has no dropout on its weights"),
         (lambda: with_inner(sparse, dropout=0.2), "sparse has no dropout on its weights"),
+        (lambda: multihead.forward(HEADS, X, X, X, np.ones((4, S, 3))), r"bias has shape \(4, 5, 3\), which does not"),
+        (
+            lambda: with_inner(linear, bias=np.ones((4, S, S))),
+            "a bias was given but linear takes none: it has no scores",
+        ),
+        (lambda: window.forward({}, *draw(), np.ones((T, S)), inner=linear), "a bias was given but linear takes none"),
+        (lambda: relative.forward(TABLE, *draw(), inner=linear), "a bias was given but linear takes none"),
+        (lambda: halves(linear).attend({}, *asked(), np.ones((T, S))), "a bias was given but linear takes none"),
     ],
 )
 def test_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+@pytest.mark.parametrize("name", ["mask", "bias"])
+def test_arrays_without_an_axis_for_the_heads(name):
+    """(B, T, S) is refused at both doors, in attend too where B = G would be taken for groups; B = H is H heads."""
+    array = RNG.random((B, S, S)) < 0.6
+    array = array if name == "mask" else array.astype(float)
+    memory, _ = multihead.prepare(HEADS, X, X)
+    with pytest.raises(ValueError, match=rf"which is read as .*so write {name}\[..., None, :, :\]"):
+        multihead.attend(HEADS, X, memory, **{name: array})
+    x = RNG.normal(size=(4, S, 8))
+    array = np.repeat(array, 2, axis=0)
+    found, right = (multihead.forward(HEADS, x, x, x, **{name: a})[0] for a in (array, np.stack([array] * 4)))
+    assert np.array_equal(found, right)
+    each, _ = multihead.forward(HEADS, x, x, x, **{name: array[..., None, :, :]})
+    alone = [multihead.forward(HEADS, *[x[b]] * 3, **{name: array[b]})[0] for b in range(4)]
+    assert np.allclose(each, np.stack(alone), rtol=0, atol=1e-13) and not np.allclose(each, found)
 
 
 def multihead_keys(G):

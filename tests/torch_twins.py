@@ -304,11 +304,46 @@ def one_step(params, inputs, state, *, cell):
     return cell.State(*new) if cell is lstm else cell.State(new)
 
 
-# Sequence to sequence, after Bahdanau 2015.
+# Models with a recurrent cell: the encoder-decoders of Bahdanau 2015 and Luong 2015, which read alike, and a language
+# model. attention: the name of a mechanism, or None for a memory of one entry, the summary.
 
 
 def seq2seq(params, source, target, *, source_lengths=None, attention=None, cell=lstm):
-    """attention: the name of a mechanism, or None for a memory of one entry, the summary -> logits (B, T, V)."""
+    """Bahdanau 2015: the writer looks with the state it had, then takes its step -> logits (B, T, V)."""
+    state, look = _read(params, source, source_lengths, attention, cell)
+    embedded, logits = F.embedding(target, params["embed_target"]), []
+    for t in range(target.shape[1]):
+        context = look(state.hidden, t)
+        state = one_step(params["decoder"], torch.cat([embedded[:, t], context], dim=-1), state, cell=cell)
+        logits.append(torch.cat([state.hidden, context], dim=-1) @ params["W_out"] + params["b_out"])
+    return torch.stack(logits, dim=1)
+
+
+def luong(params, source, target, *, source_lengths=None, attention=None, cell=lstm):
+    """Luong 2015: the writer takes its step, then looks; where W_input reads it, what was shown goes in again.
+
+    -> logits (B, T, V)
+    """
+    state, look = _read(params, source, source_lengths, attention, cell)
+    embedded, logits = F.embedding(target, params["embed_target"]), []
+    fed, shown = len(params["decoder"]["W_input"]) > embedded.shape[-1], torch.zeros_like(state.hidden)
+    for t in range(target.shape[1]):
+        given = torch.cat([embedded[:, t], shown], dim=-1) if fed else embedded[:, t]
+        state = one_step(params["decoder"], given, state, cell=cell)
+        shown = torch.tanh(torch.cat([state.hidden, look(state.hidden, t)], dim=-1) @ params["W_shown"])
+        logits.append(shown @ params["W_out"] + params["b_out"])
+    return torch.stack(logits, dim=1)
+
+
+def recurrent_model(params, tokens, state=None, *, lengths=None, cell=lstm):
+    """Mikolov 2010: nn.LSTM, nn.GRU or nn.RNN between F.embedding and F.linear -> logits (B, T, V), state."""
+    embedded = F.embedding(tokens, params["embed"])
+    outputs, (last,) = several_layers({"0": params["cell"]}, embedded, state and (state,), lengths=lengths, cell=cell)
+    return F.linear(outputs, params["W_out"].mT, params["b_out"]), last
+
+
+def _read(params, source, source_lengths, attention, cell):
+    """-> the writer's first state, and look(hidden (B, N), t) -> context (B, N), which asks the memory at step t."""
     embedded = F.embedding(source, params["embed_source"])
     annotations, last = both_directions(params["encoder"], embedded, lengths=source_lengths, cell=cell)
     ends = torch.cat([last.forward.hidden, last.backward.hidden], dim=-1)
@@ -319,15 +354,13 @@ def seq2seq(params, source, target, *, source_lengths=None, attention=None, cell
         if source_lengths is not None:
             mask = (torch.arange(source.shape[1]) < torch.tensor(source_lengths)[:, None])[:, None]
             mask = mask[:, None] if attention == "multihead" else mask  # an axis for the heads
-    embedded, logits = F.embedding(target, params["embed_target"]), []
-    state = cell.State(summary, *(torch.zeros_like(summary) for _ in cell.State._fields[1:]))
-    for t in range(target.shape[1]):
-        look = ATTENTION[attention or "dot"]
+
+    def look(hidden, t):
         place = {"offset": t} if attention in ("relative", "window", "multihead") else {}
-        context = look(params.get("attention"), state.hidden[:, None], memory, memory, mask=mask, **place)[:, 0]
-        state = one_step(params["decoder"], torch.cat([embedded[:, t], context], dim=-1), state, cell=cell)
-        logits.append(torch.cat([state.hidden, context], dim=-1) @ params["W_out"] + params["b_out"])
-    return torch.stack(logits, dim=1)
+        mechanism, own = ATTENTION[attention or "dot"], params.get("attention")
+        return mechanism(own, hidden[:, None], memory, memory, mask=mask, **place)[:, 0]
+
+    return cell.State(summary, *(torch.zeros_like(summary) for _ in cell.State._fields[1:])), look
 
 
 def _leaf(x):

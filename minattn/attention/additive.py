@@ -129,7 +129,7 @@ def attend(params, query, memory, bias=None, *, mask=None):
     asked = linear(query, params["W_query"], params.get("b"))     # (..., T, A)
     hidden = tanh(asked[..., :, None, :] + key[..., None, :, :])  # (..., T, S, A)
     scores = linear(hidden, params["v"][:, None])[..., 0]         # (..., T, S)
-    mask = masks.array(mask, scores.shape, like=scores)
+    mask = masks.array(mask, scores.shape, like=scores)           # to (..., T, S)
     weights = softmax(add(scores, bias), mask)                    # (..., T, S)  rows sum to 1
     context = weights @ value                                     # (..., T, E)
     return context, Attended(params, query, memory, bias, asked, hidden, weights)

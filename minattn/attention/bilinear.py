@@ -104,10 +104,10 @@ def prepare_backward(dmemory, cache):
 def attend(params, query, memory, bias=None, *, mask=None):
     """query (..., T, N), memory as prepared -> context (..., T, E)."""
     key, value = memory
-    scores = query @ key.mT                     # (..., T, S)
-    mask = masks.array(mask, scores.shape, like=scores)
-    weights = softmax(add(scores, bias), mask)  # (..., T, S)  rows sum to 1
-    context = weights @ value                   # (..., T, E)
+    scores = query @ key.mT                              # (..., T, S)
+    mask = masks.array(mask, scores.shape, like=scores)  # to (..., T, S)
+    weights = softmax(add(scores, bias), mask)           # (..., T, S)  rows sum to 1
+    context = weights @ value                            # (..., T, E)
     return context, Attended(query, memory, bias, weights)
 
 

@@ -61,25 +61,26 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=TILE):
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
     validate.count("tile", tile)
-    sees, seen = masks.visible(mask, shape, like=query)  # what nobody may see never matters, even NaN
+    # what nobody may see never matters, even NaN
+    sees, seen = masks.visible(mask, shape, like=query)
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
     cache = Cache(query, key, value, bias, mask, shape, tile, None, None)
     contexts, log_totals = [], []
     for rows in _tiles(shape[-2], tile):
         peak, total, context = -math.inf, 0.0, 0.0
         for columns in _tiles(shape[-1], tile):
-            scores = _scores(cache, rows, columns)       # (..., t, s)
-            higher = np.maximum(peak, scores.real.max(axis=-1, keepdims=True))  # (..., t, 1)
-            base = np.where(np.isfinite(higher), higher, 0)
-            exponentials = np.exp(scores - base)         # (..., t, s)
-            rescale = np.exp(peak - base)                # (..., t, 1)  0 for the first tile
-            total = total * rescale + exponentials.sum(axis=-1, keepdims=True)  # (..., t, 1)
+            scores = _scores(cache, rows, columns)                               # (..., t, s)
+            higher = np.maximum(peak, scores.real.max(axis=-1, keepdims=True))   # (..., t, 1)
+            base = np.where(np.isfinite(higher), higher, 0)                      # (..., t, 1)
+            exponentials = np.exp(scores - base)                                 # (..., t, s)
+            rescale = np.exp(peak - base)                                        # (..., t, 1)  0 for the first tile
+            total = total * rescale + exponentials.sum(axis=-1, keepdims=True)   # (..., t, 1)
             context = context * rescale + exponentials @ value[..., columns, :]  # (..., t, E)
             peak = higher
-        total = np.where(total == 0, 1, total)           # nothing to look at
-        contexts.append(context / total)
-        log_totals.append(np.log(total) + np.where(np.isfinite(peak), peak, 0))
-    context = np.concatenate(contexts, axis=-2)          # (..., T, E)
+        total = np.where(total == 0, 1, total)                                   # (..., t, 1)  1 in dead rows
+        contexts.append(context / total)                                         # (..., t, E)
+        log_totals.append(np.log(total) + np.where(np.isfinite(peak), peak, 0))  # (..., t, 1)
+    context = np.concatenate(contexts, axis=-2)                                  # (..., T, E)
     return context, cache._replace(context=context, log_total=np.concatenate(log_totals, axis=-2))
 
 
@@ -112,8 +113,8 @@ def backward(dcontext, cache):
 def _scores(cache, rows, columns):
     """One tile of the scores, -inf where nobody may look."""
     query, key = cache.query[..., rows, :], cache.key[..., columns, :]
-    scores = add(query @ key.mT / math.sqrt(query.shape[-1]), part(cache.bias, rows, columns))
-    mask = masks.array(cache.mask, cache.shape, like=query, rows=rows, columns=columns)
+    scores = add(query @ key.mT / math.sqrt(query.shape[-1]), part(cache.bias, rows, columns))  # (..., t, s)
+    mask = masks.array(cache.mask, cache.shape, like=query, rows=rows, columns=columns)         # to (..., t, s)
     return scores if mask is None else np.where(mask, scores, -np.inf)
 
 

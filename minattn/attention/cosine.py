@@ -57,7 +57,7 @@ def forward(params, query, key, value, bias=None, *, mask=None):
     shape = validate.attention(SHAPES, params, query, key, value, bias)
     sees, seen = masks.visible(mask, shape, like=query)    # what nobody may see never matters, even NaN
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
-    mask = masks.array(mask, shape, like=query)
+    mask = masks.array(mask, shape, like=query)            # to (..., T, S)
     unit_query, query_length = _direction(query)           # (..., T, D), (..., T, 1)
     unit_key, key_length = _direction(key)                 # (..., S, D), (..., S, 1)
     scores = params["scale"] * (unit_query @ unit_key.mT)  # (..., T, S)
@@ -88,7 +88,7 @@ def backward(dcontext, cache):
 
 def _direction(x):
     """x (..., D) -> x / |x| and |x|."""
-    length = np.sqrt((x * x).sum(axis=-1, keepdims=True) + EPS)
+    length = np.sqrt((x * x).sum(axis=-1, keepdims=True) + EPS)  # (..., 1)
     return x / length, length
 
 

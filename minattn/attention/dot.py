@@ -53,7 +53,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng
     shape = validate.attention(SHAPES, params, query, key, value, bias)
     sees, seen = masks.visible(mask, shape, like=query)   # what nobody may see never matters, even NaN
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
-    mask = masks.array(mask, shape, like=query)
+    mask = masks.array(mask, shape, like=query)           # to (..., T, S)
     scores = query @ key.mT / math.sqrt(query.shape[-1])  # (..., T, S)
     weights = softmax(add(scores, bias), mask)            # (..., T, S)  rows sum to 1
     dropped, kept = drop(weights, dropout, rng)           # (..., T, S)

@@ -97,25 +97,28 @@ def forward(params, query, key, value, *, mask=None, tile=TILE):
     validate.count("tile", tile)
     T, S = shape[-2:]
     queries, keys, offset = masks.separate(mask, shape, like=query)
-    sees, seen = _visible(queries, keys, offset, shape, like=query)    # what nobody may see never matters, even NaN
+    sees, seen = _visible(queries, keys, offset, shape, like=query)      # what nobody may see never matters, even NaN
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
-    phi_query, phi_key = _open(queries, elu(query) + 1), _open(keys, elu(key) + 1)
-    worth = np.concatenate([value, np.ones_like(value[..., :1])], axis=-1)  # (..., S, E + 1)
+    phi_query = _open(queries, elu(query) + 1)                           # (..., T, D)
+    phi_key = _open(keys, elu(key) + 1)                                  # (..., S, D)
+    ones = np.ones_like(value[..., :1])                                  # (..., S, 1)
+    worth = np.concatenate([value, ones], axis=-1)                       # (..., S, E + 1)
     state, tiles, summed, done = 0, [], [], 0
     for start in range(0, max(T, 1), tile):
         rows = slice(start, min(start + tile, T))
         first, stop = (min(max(place + offset, 0), S) for place in (rows.start, rows.stop))
         new, near = slice(done, max(first, done)), slice(first, stop)
-        state = state + phi_key[..., new, :].mT @ worth[..., new, :]   # (..., D, E + 1)
-        last = np.arange(rows.start, rows.stop, like=query) + offset   # (t,)
-        allowed = np.arange(first, stop, like=query) <= last[:, None]  # (t, s)
-        scores = np.where(allowed, phi_query[..., rows, :] @ phi_key[..., near, :].mT, 0)  # (..., t, s)
-        summed.append(phi_query[..., rows, :] @ state + scores @ worth[..., near, :])  # (..., t, E + 1)
+        state = state + phi_key[..., new, :].mT @ worth[..., new, :]     # (..., D, E + 1)
+        last = np.arange(rows.start, rows.stop, like=query) + offset     # (t,)
+        allowed = np.arange(first, stop, like=query) <= last[:, None]    # (t, s)
+        asked = phi_query[..., rows, :]                                  # (..., t, D)
+        scores = np.where(allowed, asked @ phi_key[..., near, :].mT, 0)  # (..., t, s)
+        summed.append(asked @ state + scores @ worth[..., near, :])      # (..., t, E + 1)
         tiles.append(Tile(rows, new, near, last, state, scores))
         done = new.stop
-    summed = np.concatenate(summed, axis=-2)                           # (..., T, E + 1)
-    total = np.where(summed[..., -1:] == 0, 1, summed[..., -1:])       # (..., T, 1)
-    context = summed[..., :-1] / total                                 # (..., T, E)
+    summed = np.concatenate(summed, axis=-2)                             # (..., T, E + 1)
+    total = np.where(summed[..., -1:] == 0, 1, summed[..., -1:])         # (..., T, 1)
+    context = summed[..., :-1] / total                                   # (..., T, E)
     return context, Cache(query, key, queries, keys, phi_query, phi_key, worth, tiles, total, context)
 
 
@@ -152,12 +155,12 @@ def backward(dcontext, cache):
 def _visible(queries, keys, offset, shape, *, like):
     """Which queries see anything and which keys anyone sees, from the three parts of the mask, in O(T + S)."""
     T, S = shape[-2:]
-    keys = np.ones_like(like, shape=(S,), dtype=bool) if keys is None else keys
-    count = np.cumsum(keys, axis=-1)
-    last = np.arange(T, like=like) + offset                              # (T,) the last key that t may look at
-    sees = (count[..., np.clip(last, 0, S - 1)] > 0) & (last >= 0)
-    sees = sees if queries is None else sees & queries
-    farthest = last if queries is None else np.where(queries, last, -1)  # a query that is not there sees nothing
+    keys = np.ones_like(like, shape=(S,), dtype=bool) if keys is None else keys  # (..., S)
+    count = np.cumsum(keys, axis=-1)                                             # (..., S)
+    last = np.arange(T, like=like) + offset                                      # (T,)  the last key that t may look at
+    sees = (count[..., np.clip(last, 0, S - 1)] > 0) & (last >= 0)               # (..., T)
+    sees = sees if queries is None else sees & queries                           # (..., T)
+    farthest = last if queries is None else np.where(queries, last, -1)          # (..., T)  -1: not there, sees nothing
     return sees, keys & (np.arange(S, like=like) <= farthest.max(axis=-1)[..., None])
 
 

@@ -157,9 +157,10 @@ def attend(params, query, memory, bias=None, *, mask=None, reach=REACH):
         raise ValueError(f"reach must be positive but is {reach}: it is the half-width of the window, in steps")
     scores = query @ key.mT                                                      # (..., T, S)
     S = scores.shape[-1]
-    mask = masks.array(mask, scores.shape, like=scores)
-    length = S if mask is None else np.broadcast_to(mask, scores.shape).sum(axis=-1, keepdims=True)  # (..., T, 1)
-    length = length if mask is None else length.astype(scores.real.dtype)
+    mask = masks.array(mask, scores.shape, like=scores)                          # to (..., T, S)
+    allowed = None if mask is None else np.broadcast_to(mask, scores.shape)      # (..., T, S)
+    length = S if mask is None else allowed.sum(axis=-1, keepdims=True)          # (..., T, 1)
+    length = length if mask is None else length.astype(scores.real.dtype)        # (..., T, 1)
     hidden = tanh(linear(query, params["W_position"]))                           # (..., T, A)
     share = sigmoid(linear(hidden, params["v_position"][:, None]))               # (..., T, 1)
     centre = length * share                                                      # (..., T, 1)

@@ -114,11 +114,13 @@ def forward(
 ):
     """query (..., T, M), key (..., S, M), value (..., S, M), bias to (..., H, T, S) -> context (..., T, M).
 
-    mask: a rule, or booleans to (..., H, T, S), True = may look; a mask of each sequence alone is (B, 1, T, S).
+    mask: a rule, or booleans to (..., H, T, S), True = may look. Arrays, bias too, are read from the right: three axes
+    are (H, T, S), one for each head, even where B = H; one for each sequence, alike for all heads, is (B, 1, T, S).
     dropout, rng: as in `dot`. rotary: None, or the style of `positions.rotary` that turns queries and keys; offset: the
-    place of the first query. inner: the mechanism of each head. Errors as in `dot`.
+    place of the first query. inner: the mechanism of each head. Errors as in `dot`, and ValueError for a bias where the
+    inner mechanism takes none.
     """
-    shape = _check(params, query, key, value, bias)
+    shape = _check(params, query, key, value, bias, mask)
     sees, seen = masks.visible(mask, shape, like=query)  # what nobody may see never matters, even NaN
     memory, prepared = prepare(params, key, value, seen=seen, rotary=rotary, inner=inner)
     context, attended = attend(
@@ -170,16 +172,18 @@ def attend(
     params, query, memory, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=dot
 ):
     """query (..., T, M), memory as prepared -> context (..., T, M)."""
-    G = params["W_key"].shape[1]
-    head_query = _project(params, "query", query)                                     # (..., H, T, D)
-    head_query = turn(head_query, offset, rotary) if rotary else head_query           # (..., H, T, D)
-    grouped = split_heads(head_query, G)                                              # (..., G, H / G, T, D)
+    H, G = params["W_query"].shape[1], params["W_key"].shape[1]
+    _check_heads(H, mask, bias)
+    head_query = _project(params, "query", query)                                             # (..., H, T, D)
+    head_query = turn(head_query, offset, rotary) if rotary else head_query                   # (..., H, T, D)
+    grouped = split_heads(head_query, G)                                                      # (..., G, H / G, T, D)
     asked_with = {"mask": masks.heads(mask, G)} | _dropout(inner, dropout, rng) | _place(inner, offset)
     inner_params = params.get("inner", {})
-    context, asked = halves(inner).attend(inner_params, grouped, memory, split_heads(bias, G), **asked_with)
-    joined = np.swapaxes(join_heads(context), -3, -2)                                 # (..., T, H, E)
-    joined = joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])  # (..., T, H E)
-    out = linear(joined, _flat(params["W_out"]), params.get("b_out"))                 # (..., T, M)
+    term = split_heads(bias, G)                                                               # to (..., G, H / G, T, S)
+    context, asked = halves(inner).attend(inner_params, grouped, memory, term, **asked_with)  # (..., G, H / G, T, E)
+    joined = np.swapaxes(join_heads(context), -3, -2)                                         # (..., T, H, E)
+    joined = joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])          # (..., T, H E)
+    out = linear(joined, _flat(params["W_out"]), params.get("b_out"))                         # (..., T, M)
     return out, Attended(params, query, bias, inner, rotary, offset, asked, joined)
 
 
@@ -203,7 +207,7 @@ def attend_backward(dout, cache):
     return (dquery, dmemory, dbias), dparams
 
 
-def _check(params, query, key, value, bias):
+def _check(params, query, key, value, bias, mask):
     """-> the shape (..., H, T, S) of the scores."""
     own = {name: array for name, array in params.items() if name != "inner"}
     *leading, T, S = validate.attention(SHAPES, own, query, key, value, optional=OPTIONAL)
@@ -211,10 +215,20 @@ def _check(params, query, key, value, bias):
     if H % G:
         raise ValueError(f"the H={H} heads cannot share G={G} key/value heads evenly: H must be a multiple of G")
     shape = (*leading, H, T, S)
+    _check_heads(H, mask, bias)
     if bias is not None:
-        validate.floating("bias", bias)
         validate.broadcasts("bias", bias.shape, shape, "(..., H, T, S)")
     return shape
+
+
+def _check_heads(H, mask, bias):
+    """Arrays that would be cut into groups of heads have an axis for the heads."""
+    for rule in masks.parts(mask):
+        if isinstance(rule, masks.Given):
+            validate.heads("mask", rule.mask.shape, H)
+    if bias is not None:
+        validate.floating("bias", bias)
+        validate.heads("bias", bias.shape, H)
 
 
 def _keep(seen, x):

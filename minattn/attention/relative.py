@@ -70,11 +70,13 @@ def forward(
     shape = validate.attention(SHAPES, params, query, key, value, bias)
     T, S = shape[-2:]
     R, H = params["table"].shape
-    buckets = np.asarray(bucket(np.arange(S) - np.arange(T)[:, None] - offset, R, causal, farthest), like=query)
-    given = np.moveaxis(embedding(params["table"], buckets), -1, 0)  # (H, T, S)
-    given = given[0] if H == 1 else given
+    ahead = np.arange(S) - np.arange(T)[:, None] - offset                       # (T, S)
+    buckets = np.asarray(bucket(ahead, R, causal, farthest), like=query)        # (T, S)
+    given = np.moveaxis(embedding(params["table"], buckets), -1, 0)             # (H, T, S)
+    given = given[0] if H == 1 else given                                       # (T, S) for a single column
     validate.broadcasts("the bias of table (R, H)", given.shape, shape, "(..., H, T, S)")
-    context, attended = inner.forward({}, query, key, value, add(given, bias), mask=mask)
+    both = op.biases(inner, add(given, bias))                                   # (..., H, T, S)
+    context, attended = inner.forward({}, query, key, value, *both, mask=mask)  # (..., H, T, E)
     return context, Cache(params, inner, attended, buckets, given, bias)
 
 

@@ -87,9 +87,9 @@ def forward(
             query[..., rows, :],
             key[..., columns, :],
             value[..., columns, :],
-            part(bias, rows, columns),
+            *op.biases(inner, part(bias, rows, columns)),
             mask=masks.array(mask, shape, like=query, rows=rows, columns=columns),
-        )
+        )  # (..., t, E)
         contexts.append(context)
         tiles.append((rows, columns, attended))
     return np.concatenate(contexts, axis=-2), Cache(inner, tiles, query, key, value, bias)
@@ -103,13 +103,13 @@ def backward(dcontext, cache):
     dqueries, dparams = [], {}
     for rows, columns, attended in tiles:
         # context[rows] = inner(query[rows], key[columns], value[columns], bias[rows, columns])
-        (dquery, dnear, dworth, dterm), dtile = inner.backward(dcontext[..., rows, :], attended)
+        (dquery, dnear, dworth, *dterm), dtile = inner.backward(dcontext[..., rows, :], attended)
         dqueries.append(dquery)
         dkey[..., columns, :] += dnear
         dvalue[..., columns, :] += dworth
         if bias is not None:
             place = part(dbias, rows, columns)
-            place += dterm
+            place += dterm[0]
         dparams = tree.join(dparams, dtile)
     return (np.concatenate(dqueries, axis=-2), dkey, dvalue, dbias), dparams
 

@@ -74,7 +74,9 @@ def silu_backward(dout, x):
 
 
 def elu(x, alpha=1.0):
-    """x of any shape -> x where positive, else alpha (exp(x) - 1). Clevert et al. 2016, arXiv:1511.07289."""
+    """x of any shape -> x where positive, else alpha (exp(x) - 1), alpha > 0. Clevert et al. 2016, arXiv:1511.07289."""
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive but is {alpha}: backward reads off the sign of the output that of x")
     return np.where(x.real > 0, x, alpha * np.expm1(np.where(x.real > 0, 0, x)))
 
 

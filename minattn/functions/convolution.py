@@ -34,7 +34,7 @@ def conv2d(x, W, b=None, stride=1, padding=0):
     validate.shapes(SHAPES, x=x, W=W, b=b)
     for step in stride:
         validate.count("stride", step)
-    x = _pad(x, padding)
+    x = _pad(x, padding)  # (B, Y + 2 padding, X + 2 padding, I)
     places = _places(x.shape[1:3], W.shape[:2], stride)
     return add(sum(x[place] @ W[k] for k, place in places), b)  # (B, Y', X', O)
 
@@ -88,7 +88,7 @@ def _pad(x, padding):
         return x
     B, Y, X, I = x.shape
     (above, left) = padding
-    padded = np.zeros_like(x, shape=(B, Y + 2 * above, X + 2 * left, I))
+    padded = np.zeros_like(x, shape=(B, Y + 2 * above, X + 2 * left, I))  # (B, Y + 2 above, X + 2 left, I)
     padded[:, above : above + Y, left : left + X] = x
     return padded
 

@@ -12,8 +12,8 @@ def dropout(x, p, rng):
         raise ValueError(f"p must lie in [0, 1) but is {p}: it is the share of numbers that is silenced, not kept")
     if rng is None or p == 0:
         return x, None
-    keep = (rng.random(x.shape) >= p) / (1 - p)
-    keep = np.asarray(keep.astype(x.real.dtype), like=x)
+    keep = (rng.random(x.shape) >= p) / (1 - p)           # as x, on the host
+    keep = np.asarray(keep.astype(x.real.dtype), like=x)  # as x
     return x * keep, keep
 
 

@@ -10,9 +10,11 @@ def linear(x, W, b=None):
 
 def linear_backward(dout, x, W, b=None):
     """-> dx, dW, db."""
+    # out = rows @ W + b, in the shape of x
     drows = _rows(dout)
     db = None if b is None else drows.sum(axis=0)
     dW = _rows(x).mT @ drows
+    # rows = x, all leading axes in one
     dx = (drows @ W.mT).reshape(x.shape)
     return dx, dW, db
 

@@ -33,10 +33,12 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
     validate.floating("logits", logits)
     V = logits.shape[-1]
     validate.integers("targets", targets)
-    counted = np.ones_like(targets, dtype=bool) if ignore_index is None else targets != ignore_index
-    targets = np.where(counted, targets, 0)
+    counted = np.ones_like(targets, dtype=bool)                         # (...)
+    if ignore_index is not None:
+        counted = targets != ignore_index                               # (...)
+    targets = np.where(counted, targets, 0)                             # (...)
     validate.tokens(targets, V, name="targets", like=logits.shape[:-1])
-    logits = np.where(counted[..., None], logits, 0)                    # what is ignored never matters
+    logits = np.where(counted[..., None], logits, 0)                    # (..., V)  what is ignored never matters
     log_weights = log_softmax(logits)                                   # (..., V)
     one_hot = np.arange(V, like=targets) == targets[..., None]          # (..., V)
     desired = one_hot * (1 - label_smoothing) + label_smoothing / V     # (..., V)
@@ -51,8 +53,10 @@ def cross_entropy_backward(dloss, log_weights, desired):
     """dloss mirrors Loss, usually Loss(1.0) -> dlogits = predicted - desired, over the count for the mean."""
     dmean, dsum = dloss.mean, dloss.sum
     counted = desired.sum(axis=-1, keepdims=True)  # (..., 1)  1 or 0
+    # mean = total / count, sum = total
     count = np.maximum(counted.sum(), 1)
     dtotal = (0 if dmean is None else dmean / count) + (0 if dsum is None else dsum)
+    # total = -sum of desired * log_softmax(logits), and desired sums to 1 where it is counted
     return dtotal * (np.exp(log_weights) * counted - desired)
 
 
@@ -60,14 +64,16 @@ def mse(predicted, desired):
     """predicted, desired of one shape -> Loss of (predicted - desired)^2; the mean of nothing is 0."""
     if predicted.shape != desired.shape:
         raise ValueError(f"predicted {predicted.shape} and desired {desired.shape} must have one shape")
-    difference = predicted - desired
-    total = (difference * difference).sum()
+    difference = predicted - desired         # (...)
+    total = (difference * difference).sum()  # ()
     return Loss(total / max(difference.size, 1), total, np.full_like(total, difference.size, dtype=np.int64))
 
 
 def mse_backward(dloss, predicted, desired):
     """dloss mirrors Loss -> dpredicted, ddesired."""
     dmean, dsum = dloss.mean, dloss.sum
+    # mean = total / size, sum = total
     dtotal = (0 if dmean is None else dmean / max(predicted.size, 1)) + (0 if dsum is None else dsum)
+    # total = sum of (predicted - desired)^2
     dpredicted = 2 * dtotal * (predicted - desired)
     return dpredicted, -dpredicted

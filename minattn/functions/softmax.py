@@ -41,7 +41,7 @@ def log_softmax_backward(dlog_weights, log_weights):
 
 def logsumexp(scores, mask=None):
     """scores (..., S) -> log(sum(exp(scores))) (...): a maximum without its kinks; -inf where there is nothing."""
-    shifted, peak = _from_peak(scores, mask)
+    shifted, peak = _from_peak(scores, mask)                        # (..., S), (..., 1)
     total = np.exp(shifted).sum(axis=-1)                            # (...)
     result = np.log(np.where(total == 0, 1, total)) + peak[..., 0]  # (...)
     return np.where(total == 0, -np.inf, result)
@@ -56,7 +56,7 @@ def _from_peak(scores, mask):
     """Scores less the largest of their row, so that exp cannot overflow, and that peak (..., 1), 0 in a dead row."""
     if mask is not None:
         validate.boolean(mask)
-        scores = np.where(mask, scores, -np.inf)
-    peak = scores.real.max(axis=-1, keepdims=True)
-    peak = np.where(np.isfinite(peak), peak, 0)
+        scores = np.where(mask, scores, -np.inf)    # (..., S)
+    peak = scores.real.max(axis=-1, keepdims=True)  # (..., 1)
+    peak = np.where(np.isfinite(peak), peak, 0)     # (..., 1)
     return scores - peak, peak

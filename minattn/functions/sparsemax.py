@@ -14,21 +14,23 @@ def sparsemax(scores, mask=None):
     """scores (..., S) -> weights (..., S), rows summing to 1; mask: booleans, True = may look, dead rows 0."""
     if mask is not None:
         validate.boolean(mask)
-        scores = np.where(mask, scores, -np.inf)
+        scores = np.where(mask, scores, -np.inf)                               # (..., S)
     seen = scores.real > -np.inf                                               # (..., S)
-    peak = scores.real.max(axis=-1, keepdims=True)                             # an offset changes nothing
+    peak = scores.real.max(axis=-1, keepdims=True)                             # (..., 1)  an offset changes nothing
     scores = np.where(seen, scores, 0) - np.where(np.isfinite(peak), peak, 0)  # (..., S)
     # the k largest are in the support while 1 + k z_k > z_1 + ... + z_k
     ranked = -np.sort(np.where(seen, -scores.real, np.inf), axis=-1)           # (..., S)  falling
-    live = ranked > -np.inf
-    k = np.arange(1, scores.shape[-1] + 1, like=scores)
-    finite = np.where(live, ranked, 0)
-    inside = live & (1 + k * finite > np.cumsum(finite, axis=-1))
+    live = ranked > -np.inf                                                    # (..., S)
+    k = np.arange(1, scores.shape[-1] + 1, like=scores)                        # (S,)
+    finite = np.where(live, ranked, 0)                                         # (..., S)
+    inside = live & (1 + k * finite > np.cumsum(finite, axis=-1))              # (..., S)
     # the threshold is a mean over the support, so its slope is one too
-    smallest = np.where(inside, ranked, np.inf).min(axis=-1, keepdims=True)
+    smallest = np.where(inside, ranked, np.inf).min(axis=-1, keepdims=True)    # (..., 1)
     support = seen & (scores.real >= smallest)                                 # (..., S)
-    count = np.maximum(support.sum(axis=-1, keepdims=True), 1).astype(scores.real.dtype)
-    threshold = (np.where(support, scores, 0).sum(axis=-1, keepdims=True) - 1) / count
+    count = np.maximum(support.sum(axis=-1, keepdims=True), 1)                 # (..., 1)
+    count = count.astype(scores.real.dtype)                                    # (..., 1)
+    total = np.where(support, scores, 0).sum(axis=-1, keepdims=True)           # (..., 1)
+    threshold = (total - 1) / count                                            # (..., 1)
     weights = scores - threshold                                               # (..., S)
     return np.where(support & (weights.real > 0), weights, 0)
 

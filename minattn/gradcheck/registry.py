@@ -17,9 +17,10 @@ def registry():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
     both_sides = {cell: bind(recurrent.bidirectional, cell=recurrent.CELLS[cell]) for cell in ("rnn", "gru")}
     cells = recurrent.CELLS | {f"bidirectional-{name}": cell for name, cell in both_sides.items()}
-    cells["layers-gru-bidirectional"] = bind(recurrent.layers, cell=both_sides["gru"])
     for name, cell in cells.items():
         named[name] = cell, lambda rng, op=cell: list(recurrent_cases.cases(rng, op))
+    stacked = bind(recurrent.layers, cell=both_sides["gru"])
+    named["layers-gru-bidirectional"] = stacked, lambda rng: recurrent_cases.nested(rng, stacked)
     memories = {"": {}, "-rnn": {"cell": recurrent.rnn}, "-gru": {"cell": recurrent.gru}}
     memories |= {f"-{name}": {"attention": mechanism} for name, mechanism in attention.VARIANTS.items()}
     fed = {suffix: memories[suffix] for suffix in ("", "-gru", "-dot", "-additive", "-relative")}

@@ -184,23 +184,23 @@ def advance(
         return _feed(params["feed"], x, activation)
 
     chance = {"dropout": 0.0, "rng": None}
-    x, _ = _residual(look, params["norm_look"], x, norm_first, chance)
+    x, _ = _residual(look, params["norm_look"], x, norm_first, chance)          # (B, t, M)
     if recalled is not None:
-        x, _ = _residual(recall, params["norm_recall"], x, norm_first, chance)
-    x, _ = _residual(feed, params["norm_feed"], x, norm_first, chance)
+        x, _ = _residual(recall, params["norm_recall"], x, norm_first, chance)  # (B, t, M)
+    x, _ = _residual(feed, params["norm_feed"], x, norm_first, chance)          # (B, t, M)
     return x, kept["past"]
 
 
 def _residual(function, norm, x, norm_first, chance):
     """x + function(norm(x)), or norm(x + function(x)) -> (B, T, M), Part."""
     if norm_first:
-        normed, normalized, inverse_std = layer_norm(x, norm["gain"], norm["bias"])
-        out, inner = function(normed)
-        dropped, kept = drop(out, chance["dropout"], chance["rng"])
+        normed, normalized, inverse_std = layer_norm(x, norm["gain"], norm["bias"])        # (B, T, M)
+        out, inner = function(normed)                                                      # (B, T, M)
+        dropped, kept = drop(out, chance["dropout"], chance["rng"])                        # (B, T, M)
         return x + dropped, Part(normalized, inverse_std, kept, inner)
-    out, inner = function(x)
-    dropped, kept = drop(out, chance["dropout"], chance["rng"])
-    normed, normalized, inverse_std = layer_norm(x + dropped, norm["gain"], norm["bias"])
+    out, inner = function(x)                                                               # (B, T, M)
+    dropped, kept = drop(out, chance["dropout"], chance["rng"])                            # (B, T, M)
+    normed, normalized, inverse_std = layer_norm(x + dropped, norm["gain"], norm["bias"])  # (B, T, M)
     return normed, Part(normalized, inverse_std, kept, inner)
 
 

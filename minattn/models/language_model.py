@@ -70,7 +70,7 @@ def forward(
     placed = _placed(params, tokens.shape[1], positions)
     x = _embed(params, tokens, 0, placed)     # (B, T, M)
     mask = masks.causal() if lengths is None else masks.causal() & masks.padding(lengths)
-    bias = placed["bias"](0, x)
+    bias = placed["bias"](0, x)               # (H, T, T), or None
     settings = {"norm_first": norm_first, "activation": activation, "dropout": dropout, "rng": rng}
     normed, stack = block.stack(
         params["blocks"], params["norm"], x, None, bias, mask=mask, rotary=placed["rotary"], **settings
@@ -111,7 +111,7 @@ def generate(
     logits, past = advance(params, tokens, None, **settings)
     for step in range(steps):
         new = choose(logits[:, -1], rng, temperature, top_k, top_p)[:, None]  # (B, 1)
-        tokens = np.concatenate([tokens, new.astype(tokens.dtype)], axis=1)
+        tokens = np.concatenate([tokens, new.astype(tokens.dtype)], axis=1)   # (B, T + 1 + step)
         if step + 1 < steps:
             logits, past = advance(params, new, past, **settings)
     return tokens
@@ -126,12 +126,12 @@ def advance(params, tokens, past, *, positions=None, norm_first=True, activation
     offset = 0 if past is None else past[0].key.shape[-2]
     placed = _placed(params, offset + tokens.shape[1], positions)
     x = _embed(params, tokens, offset, placed)                                             # (B, t, M)
-    bias, after = placed["bias"](offset, x), []
+    bias, after = placed["bias"](offset, x), []                                            # (H, t, T), or None
     settings = {"norm_first": norm_first, "activation": activation, "rotary": placed["rotary"]}
     for layer, memory in zip(params["blocks"].values(), memories, strict=True):
         x, memory = block.advance(layer, x, memory, offset=offset, bias=bias, **settings)  # (B, t, M)
         after.append(memory)
-    normed, *_ = layer_norm(x, params["norm"]["gain"], params["norm"]["bias"])
+    normed, *_ = layer_norm(x, params["norm"]["gain"], params["norm"]["bias"])             # (B, t, M)
     return linear(normed, _output(params)), after
 
 
@@ -141,19 +141,20 @@ def choose(logits, rng=None, temperature=1.0, top_k=None, top_p=None):
         return logits.argmax(axis=-1)
     if not temperature > 0:
         raise ValueError(f"temperature must be positive but is {temperature}: for the likeliest token leave out rng")
-    logits = logits / float(temperature)
-    order = np.argsort(-logits, axis=-1)                                           # (B, V)  likeliest first
-    ranked = np.take_along_axis(logits, order, axis=-1)                            # (B, V)
-    allowed = np.arange(logits.shape[-1], like=logits) < (top_k or logits.shape[-1])
-    probability = softmax(np.where(allowed, ranked, -np.inf))                      # (B, V)
+    logits = logits / float(temperature)                                              # (B, V)
+    order = np.argsort(-logits, axis=-1)                                              # (B, V)  likeliest first
+    ranked = np.take_along_axis(logits, order, axis=-1)                               # (B, V)
+    V = logits.shape[-1]
+    allowed = np.arange(V, like=logits) < (top_k or V)                                # (V,)
+    probability = softmax(np.where(allowed, ranked, -np.inf))                         # (B, V)
     if top_p is not None:
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1] but is {top_p}")
-        before = np.cumsum(probability, axis=-1) - probability
-        probability = softmax(np.where(allowed & (before < top_p), ranked, -np.inf))
-    drawn = np.asarray(rng.random((logits.shape[0], 1)), like=logits)              # on the host, in float64
-    rank = (np.cumsum(probability, axis=-1) <= drawn).sum(axis=-1, keepdims=True)  # (B, 1)
-    last = (probability > 0).sum(axis=-1, keepdims=True) - 1                       # rounding must not go beyond
+        before = np.cumsum(probability, axis=-1) - probability                        # (B, V)
+        probability = softmax(np.where(allowed & (before < top_p), ranked, -np.inf))  # (B, V)
+    drawn = np.asarray(rng.random((logits.shape[0], 1)), like=logits)                 # (B, 1)  on the host, in float64
+    rank = (np.cumsum(probability, axis=-1) <= drawn).sum(axis=-1, keepdims=True)     # (B, 1)
+    last = (probability > 0).sum(axis=-1, keepdims=True) - 1                          # (B, 1)  whatever the rounding
     return np.take_along_axis(order, np.minimum(rank, last), axis=-1)[:, 0]
 
 
@@ -167,19 +168,20 @@ def _placed(params, T, positions):
     def bias(offset, x):
         if positions != "alibi":
             return None
-        return np.asarray(alibi(H, x.shape[1], offset + x.shape[1], offset=offset).astype(x.real.dtype), like=x)
+        return np.asarray(alibi(H, x.shape[1], offset + x.shape[1], offset=offset, dtype=x.real.dtype), like=x)
 
     style = {"rotary": "interleaved", "rotary half": "half"}.get(positions)
     return {"rotary": style, "bias": bias, "waves": positions == "sinusoidal"}
 
 
 def _embed(params, tokens, offset, placed):
-    x = embedding(params["embed"], tokens)  # (B, t, M)
+    x = embedding(params["embed"], tokens)                           # (B, t, M)
     T, M = x.shape[1:]
     if "positions" in params:
-        x = x + learned(params["positions"], T, offset)
+        x = x + learned(params["positions"], T, offset)              # (B, t, M)
     if placed["waves"]:
-        x = x + np.asarray(sinusoidal(T, M, offset=offset).astype(x.real.dtype), like=x)
+        waves = sinusoidal(T, M, offset=offset, dtype=x.real.dtype)  # (t, M)
+        x = x + np.asarray(waves, like=x)                            # (B, t, M)
     return x
 
 

@@ -64,21 +64,22 @@ def forward(params, source, target, *, source_lengths=None, attention=None, cell
     encoded, encoder = seq2seq.encode(params, source, source_lengths=source_lengths, **settings)
     embedded = embedding(params["embed_target"], target)                                    # (B, T, I)
     T, I = embedded.shape[1:]
-    projected = _project(params, embedded)                                                  # (B, T, 4N)
+    projected = _project(params, embedded)                                                  # (B, T, *)
     if not _fed(params, I):
-        (hidden, _), unrolled = unroll(cell.step, params["decoder"], projected, encoded.start, [None] * T)
+        decoder, whole = params["decoder"], [None] * T
+        (hidden, _), steps = unroll(cell.step, decoder, projected, encoded.start, whole)    # (B, T, N)
         shown, looked, both = _look(params, hidden, encoded, 0, attention)                  # (B, T, N)
-        steps, looked, given = unrolled, [looked], embedded
+        looked, given = [looked], embedded
     else:
         state, steps, looked, both, shown = encoded.start, [], [], [], []
         last = np.zeros_like(state.hidden)                                                  # (B, N)
         fed = []
         for t in range(T):
             fed.append(last)
-            total = projected[:, t] + last @ params["decoder"]["W_input"][I:]               # (B, 4N)
-            state, stepped = cell.step(params["decoder"], total, state)
+            total = projected[:, t] + last @ params["decoder"]["W_input"][I:]               # (B, *)
+            state, stepped = cell.step(params["decoder"], total, state)                     # (B, N) each
             now, asked, pair = _look(params, state.hidden[:, None], encoded, t, attention)  # (B, 1, N)
-            last = now[:, 0]
+            last = now[:, 0]                                                                # (B, N)
             steps.append(stepped)
             looked.append(asked)
             both.append(pair)
@@ -149,11 +150,11 @@ def beam(params, source, *, source_lengths=None, attention=None, cell=lstm, **se
 
     def write(tokens, t, carried, fixed):
         (state, last), encoded = carried, seq2seq.Encoded(None, *fixed)
-        embedded = embedding(params["embed_target"], tokens)                 # (B K, 1, I)
-        projected, I = _project(params, embedded)[:, 0], embedded.shape[-1]  # (B K, 4N)
-        projected = projected + last @ W_input[I:] if _fed(params, I) else projected
-        state, _ = cell.step(params["decoder"], projected, state)
-        shown, looked, _ = _look(params, state.hidden[:, None], encoded, t, attention)
+        embedded = embedding(params["embed_target"], tokens)                            # (B K, 1, I)
+        projected, I = _project(params, embedded)[:, 0], embedded.shape[-1]             # (B K, *)
+        projected = projected + last @ W_input[I:] if _fed(params, I) else projected    # (B K, *)
+        state, _ = cell.step(params["decoder"], projected, state)                       # (B K, N) each
+        shown, looked, _ = _look(params, state.hidden[:, None], encoded, t, attention)  # (B K, 1, N)
         return linear(shown[:, 0], params["W_out"], params["b_out"]), (state, shown[:, 0]), looked.weights
 
     return decoding.beam(write, (start, np.zeros_like(start.hidden)), (memory, lengths), source, **search)
@@ -167,7 +168,7 @@ def _fed(params, I):
 def _project(params, embedded):
     """The part of the writer's input that is known beforehand, for all steps at once."""
     decoder = params["decoder"]
-    return linear(embedded, decoder["W_input"][: embedded.shape[-1]], decoder["b"])  # (B, T, 4N)
+    return linear(embedded, decoder["W_input"][: embedded.shape[-1]], decoder["b"])  # (B, T, *)  as in `seq2seq`
 
 
 def _look(params, hidden, encoded, t, attention):

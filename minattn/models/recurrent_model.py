@@ -67,7 +67,7 @@ def generate(params, tokens, *, steps, rng=None, temperature=1.0, top_k=None, to
     (logits, state), _ = forward(params, tokens, cell=cell)
     for step in range(steps):
         new = choose(logits[:, -1], rng, temperature, top_k, top_p)[:, None]  # (B, 1)
-        tokens = np.concatenate([tokens, new.astype(tokens.dtype)], axis=1)
+        tokens = np.concatenate([tokens, new.astype(tokens.dtype)], axis=1)   # (B, T + 1 + step)
         if step + 1 < steps:
             (logits, state), _ = forward(params, new, state, cell=cell)
     return tokens

@@ -97,7 +97,7 @@ def forward(params, source, target, *, source_lengths=None, attention=None, cell
     settings = {"attention": attention, "cell": cell}
     (start, memory, lengths), encoder = encode(params, source, source_lengths=source_lengths, **settings)
     embedded = embedding(params["embed_target"], target)                   # (B, T, I)
-    projected = _project(params, embedded)                                 # (B, T, 4N)
+    projected = _project(params, embedded)                                 # (B, T, *)
     state, contexts, shown, attended, steps = start, [], [], [], []
     for t in range(target.shape[1]):
         state, context, looked, stepped = _step(params, projected[:, t], state, memory, lengths, t, **settings)
@@ -213,8 +213,8 @@ def beam(params, source, *, source_lengths=None, attention=None, cell=lstm, **se
     (state, memory, lengths), _ = encode(params, source, source_lengths=source_lengths, **settings)
 
     def write(tokens, t, state, fixed):
-        projected = _project(params, embedding(params["embed_target"], tokens))[:, 0]  # (B K, 4N)
-        state, context, looked, _ = _step(params, projected, state, *fixed, t, **settings)
+        projected = _project(params, embedding(params["embed_target"], tokens))[:, 0]       # (B K, *)
+        state, context, looked, _ = _step(params, projected, state, *fixed, t, **settings)  # (B K, N)
         return _predict(params, state.hidden, context), state, looked.weights
 
     return decoding.beam(write, state, (memory, lengths), source, **search)
@@ -240,18 +240,18 @@ def state_of(cell, hidden):
 def _project(params, embedded):
     """The part of the writer's input that is known beforehand, for all steps at once."""
     decoder, I = params["decoder"], embedded.shape[-1]
-    return linear(embedded, decoder["W_input"][:I], decoder["b"])  # (B, T, 4N)
+    return linear(embedded, decoder["W_input"][:I], decoder["b"])  # (B, T, *)  4N for an LSTM, 3N for a GRU
 
 
 def _step(params, projected, state, memory, lengths, t, *, attention, cell):
     """Look with the state there is, then take the step: -> state, context (B, N), and the two caches."""
     place = {"offset": t} if getattr(attention, "OFFSET", False) else {}
     mask = None if lengths is None else masks.padding(lengths)
-    query = state.hidden[:, None]  # (B, 1, N)
+    query = state.hidden[:, None]                                                          # (B, 1, N)
     context, looked = _halves(attention).attend(params.get("attention", {}), query, memory, mask=mask, **place)
-    context = context[:, 0]        # (B, N)
+    context = context[:, 0]                                                                # (B, N)
     W_context = params["decoder"]["W_input"][-context.shape[-1] :]
-    state, stepped = cell.step(params["decoder"], projected + context @ W_context, state)
+    state, stepped = cell.step(params["decoder"], projected + context @ W_context, state)  # (B, N) each
     return state, context, looked, stepped
 
 

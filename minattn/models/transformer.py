@@ -98,20 +98,20 @@ def greedy(params, source, *, start, end, steps, source_lengths=None, norm_first
     validate.count("steps", steps)
     options = {"norm_first": norm_first, "activation": activation}
     mask = None if source_lengths is None else masks.padding(source_lengths)
-    x = _embed(params["embed_source"], source)                    # (B, S, M)
-    read, _ = block.stack(params["encoder"], params["norm_encoder"], x, mask=mask, **options)
+    x = _embed(params["embed_source"], source)                                                 # (B, S, M)
+    read, _ = block.stack(params["encoder"], params["norm_encoder"], x, mask=mask, **options)  # (B, S, M)
     layers = list(params["decoder"].values())
     recalled = [multihead.prepare(layer["recall"], read, read)[0] for layer in layers]
     past, tokens = [None] * len(layers), np.full_like(source, start, shape=(source.shape[0], 1), dtype=np.int64)
     for step in range(steps):
-        x = _embed(params["embed_target"], tokens[:, -1:], step)  # (B, 1, M)
+        x = _embed(params["embed_target"], tokens[:, -1:], step)                               # (B, 1, M)
         for i, layer in enumerate(layers):
             x, past[i] = block.advance(layer, x, past[i], recalled[i], offset=step, memory_mask=mask, **options)
         norm = params["norm_decoder"]
-        written, *_ = layer_norm(x, norm["gain"], norm["bias"])   # (B, 1, M)
-        new = linear(written, _output(params)).argmax(axis=-1)    # (B, 1)
-        new = np.where(tokens[:, -1:] == end, end, new)           # what has ended stays so
-        tokens = np.concatenate([tokens, new], axis=1)
+        written, *_ = layer_norm(x, norm["gain"], norm["bias"])                                # (B, 1, M)
+        new = linear(written, _output(params)).argmax(axis=-1)                                 # (B, 1)
+        new = np.where(tokens[:, -1:] == end, end, new)                                        # (B, 1)  end stays end
+        tokens = np.concatenate([tokens, new], axis=1)                                         # (B, 2 + step)
         if (new == end).all():
             break
     return tokens[:, 1:]
@@ -119,9 +119,9 @@ def greedy(params, source, *, start, end, steps, source_lengths=None, norm_first
 
 def _embed(table, ids, offset=0):
     """embed[ids] sqrt(M) + waves, (B, T, M)."""
-    x = embedding(table, ids)
+    x = embedding(table, ids)                                    # (B, T, M)
     T, M = x.shape[1:]
-    waves = sinusoidal(T, M, offset=offset).astype(x.real.dtype)
+    waves = sinusoidal(T, M, offset=offset, dtype=x.real.dtype)  # (T, M)
     return x * math.sqrt(M) + np.asarray(waves, like=x)
 
 

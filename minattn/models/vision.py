@@ -60,7 +60,7 @@ def init(rng, *, V, Y, X, M, I=1, L=2, H=2, F=None, kernels=(2,), strides=(2,), 
         Y, X, features = Y // stride, X // stride, M
     params = {"convolutions": convolutions}
     if L:
-        params["places"] = 0.02 * rng.normal(size=(Y * X, M))
+        params["places"] = 0.5 * rng.normal(size=(Y * X, M))  # about as loud as what a patch shows
     return params | {
         "blocks": {str(layer): block.init(rng, M=M, H=H, F=F) for layer in range(L)},
         "norm": block.new_norm(M),

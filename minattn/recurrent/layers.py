@@ -77,12 +77,12 @@ def forward(params, inputs, state=None, *, lengths=None, residual=False, dropout
     real = real_steps(lengths, inputs)
     outputs, states, layers = inputs, [], []
     for l in range(len(params)):
-        given, kept = drop(outputs, dropout, rng) if l else (inputs, None)  # (B, T, *)
+        given, kept = drop(outputs, dropout, rng) if l else (inputs, None)                   # (B, T, *)
         start = None if state is None else state[l]
-        (outputs, last), read = cell.forward(params[str(l)], given, start, lengths=lengths)
+        (outputs, last), read = cell.forward(params[str(l)], given, start, lengths=lengths)  # (B, T, *)
         added = residual and given.shape == outputs.shape
         if added:
-            outputs = outputs + hide(real, given)                           # (B, T, *)  padded steps stay 0
+            outputs = outputs + hide(real, given)                                            # (B, T, *)  padding is 0
         states.append(last)
         layers.append(Layer(kept, read, added))
     return (outputs, tuple(states)), Cache(cell, layers, real, state)

@@ -89,11 +89,11 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     """
     sizes = validate.recurrence(SHAPES, params, inputs, State, state)
     real = real_steps(lengths, inputs)
-    inputs = hide(real, inputs)
-    projected = linear(inputs, params["W_input"], params["b"])  # (B, T, N)
-    zeros = np.zeros_like(projected[:, 0, : sizes["N"]])        # (B, N)
+    inputs = hide(real, inputs)                                            # (B, T, I)
+    projected = linear(inputs, params["W_input"], params["b"])             # (B, T, N)
+    zeros = np.zeros_like(projected[:, 0, : sizes["N"]])                   # (B, N)
     start = State(zeros) if state is None else State(*state)
-    out, unrolled = unroll(step, params, projected, start, real, reverse)
+    out, unrolled = unroll(step, params, projected, start, real, reverse)  # (B, T, N), and the state
     return out, Cache(params, inputs, state, unrolled)
 
 

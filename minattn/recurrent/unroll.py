@@ -40,9 +40,9 @@ def real_steps(lengths, inputs):
     B, T = inputs.shape[:2]
     if lengths is None:
         return [None] * T
-    lengths = np.broadcast_to(validate.lengths(lengths, (B,), T), (B,))
+    lengths = np.broadcast_to(validate.lengths(lengths, (B,), T), (B,))  # (B,)
     shortest = int(lengths.min()) if lengths.size else T
-    lengths = np.asarray(lengths, like=inputs)[:, None]
+    lengths = np.asarray(lengths, like=inputs)[:, None]                  # (B, 1)
     return [None if t < shortest else t < lengths for t in range(T)]
 
 
@@ -59,9 +59,9 @@ def unroll(step, params, projected, state, real, reverse=False):
     order = range(T)[::-1] if reverse else range(T)
     outputs, steps = [None] * T, [None] * T
     for t in order:
-        new, steps[t] = step(params, projected[:, t], state)
-        outputs[t] = _where(real[t], new.hidden, 0)  # (B, N)
-        state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))
+        new, steps[t] = step(params, projected[:, t], state)                                   # (B, N) each
+        outputs[t] = _where(real[t], new.hidden, 0)                                            # (B, N)
+        state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))  # (B, N) each
     return (np.stack(outputs, axis=1), state), Cache(steps, real, order)
 
 

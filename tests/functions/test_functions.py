@@ -179,6 +179,12 @@ def test_gelu_by_hand():
     assert elu(np.array([-1.0, 2.0]), 0.5) == pytest.approx([0.5 * math.expm1(-1), 2.0])
 
 
+@pytest.mark.parametrize("alpha", [0, -0.5, math.nan])
+def test_elu_must_know_the_sign_of_x(alpha):
+    with pytest.raises(ValueError, match=f"alpha must be positive but is {alpha}: backward reads off the sign"):
+        elu(np.array([-1.0, 2.0]), alpha)
+
+
 def test_logsumexp():
     assert logsumexp(np.array([1e4, 1e4])) == pytest.approx(1e4 + math.log(2))
     assert logsumexp(np.zeros((2, 3)), np.array([[True, True, False], [False] * 3])).tolist() == [math.log(2), -np.inf]
