@@ -57,3 +57,17 @@ def test_the_losses_are_those_of_writing():
     if not any(row in README for row in rows):
         pytest.skip("figures/ holds another run of write than the one that the README shows")
     assert all(row in README for row in rows)
+
+
+def test_the_shares_are_those_of_recognising():
+    rows = []
+    for task, title in (("digits", "written digits"), ("spoken", "spoken digits")):
+        models = json.loads((ROOT / "figures" / f"{task}.json").read_text(encoding="utf-8"))["models"]
+        for name, done in models.items():
+            share = f"{done['accuracy']:.1%} of {done['examples']}"
+            rows.append(f"| {name} | {title} | {done['parameters']:,} | {share} |")
+    if not any(row in README for row in rows):
+        pytest.skip("figures/ holds other runs of classify than those that the README shows")
+    assert all(row in README for row in rows)
+    on_the_word = f"{done['attention_on_the_word']:.0%} of its attention lies on it, though it fills {done['word']:.0%}"
+    assert on_the_word in README
