@@ -1,4 +1,4 @@
-"""Nested dicts (and tuples) of arrays: parameters, their gradients, recurrent states.
+"""Nested dicts (and tuples or lists) of arrays: parameters, their gradients, recurrent states.
 
 None is an empty leaf everywhere: it stays None, and `add` takes it for zero.
 """
@@ -10,7 +10,7 @@ def leaves(tree, path=""):
         return []
     if isinstance(tree, dict):
         children = tree.items()
-    elif isinstance(tree, tuple):
+    elif isinstance(tree, (tuple, list)):
         children = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
     else:
         return [(path, tree)]
@@ -24,9 +24,9 @@ def map(function, tree, *others):
     if isinstance(tree, dict):
         _same_names(tree, *others)
         return {name: map(function, child, *(o[name] for o in others)) for name, child in tree.items()}
-    if isinstance(tree, tuple):
+    if isinstance(tree, (tuple, list)):
         children = [map(function, *child) for child in zip(tree, *others, strict=True)]
-        return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
     return function(tree, *others)
 
 
@@ -37,9 +37,9 @@ def add(left, right):
     if isinstance(left, dict):
         _same_names(left, right)
         return {name: add(child, right[name]) for name, child in left.items()}
-    if isinstance(left, tuple):
+    if isinstance(left, (tuple, list)):
         children = [add(*pair) for pair in zip(left, right, strict=True)]
-        return type(left)(*children) if hasattr(left, "_fields") else tuple(children)
+        return type(left)(*children) if hasattr(left, "_fields") else type(left)(children)
     return left + right
 
 

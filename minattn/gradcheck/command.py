@@ -6,8 +6,9 @@ import traceback
 
 import numpy as np
 
-from minattn.gradcheck.check import TOLERANCE, Row, check_case
+from minattn.gradcheck.check import TOLERANCE, check_case
 from minattn.gradcheck.registry import registry
+from minattn.gradcheck.report import Row
 
 
 def add_arguments(parser):
