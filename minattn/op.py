@@ -8,7 +8,7 @@ import inspect
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from minattn import masks
+from minattn import masks, tree
 
 
 class Case(NamedTuple):
@@ -128,6 +128,13 @@ def initialise(op, rng, sizes):
     bound = getattr(op.init, "keywords", {})
     wanted = [name for name in inspect.signature(op.init).parameters if name not in bound]
     return op.init(rng, **{letter: n for letter, n in sizes.items() if letter in wanted})
+
+
+def case_params(op, case, rng):
+    """Parameters for a Case: its own, or `init` and a little noise."""
+    if case.params is not None:
+        return case.params
+    return tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), initialise(op, rng, case.sizes))
 
 
 def label(op):

@@ -7,10 +7,11 @@
 A gradient check proves that backward matches forward, not that forward is right.
 """
 
-from minattn.gradcheck.check import adjoint, case_params, check, check_case, gradcheck
+from minattn.gradcheck.check import adjoint, check, check_case, gradcheck
 from minattn.gradcheck.derivative import central_difference, complex_step
 from minattn.gradcheck.registry import registry
 from minattn.gradcheck.report import Likeness, Report, Row
+from minattn.op import case_params
 
 __all__ = [
     "Likeness",

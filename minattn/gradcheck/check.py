@@ -4,38 +4,42 @@ numeric  = d sum(out * dout) / d x,  by complex step          analytic = what ba
 error    = max |analytic - numeric| / max(max |numeric|, floor)
 """
 
-import copy
 import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import tree
+from minattn import tree, validate
 from minattn.gradcheck import problem as problems
 from minattn.gradcheck.derivative import (
     STEP,
+    WIDE,
     along,
     central_difference,
     complex_step,
     floating,
     inner,
     one_sided,
+    own,
 )
 from minattn.gradcheck.report import Report, Row
-from minattn.op import initialise
+from minattn.op import case_params
 
 TOLERANCE = 1e-12
 BY_DIFFERENCES = 1e-7  # what central differences can promise
 NORMWISE = 1e-5  # float32: the norm of the error against that of the gradient
+SINGLE = 1e-3, 2.0**-5  # tolerance and step where forward computes in float32 whatever it is given
+FINE = 2.0**-17, 2.0**-22  # smaller steps for elements that may have a kink within the large one
 FLOOR = 1e-3  # of the largest gradient of the problem, that of the output included
 DIRECTIONS = 3  # random directions in which an array is checked that is too large for every element
+__tracebackhide__ = True  # pytest shows the test and the forward or backward that raised, not the way there
 KINKS = 50  # wrong elements of an array that are looked at for kinks
 
 
 def gradcheck(
     forward, backward=None, inputs=(), *, params=None, options=None, names=None, axes=None, seed=0, rng=None,
-    tolerance=None, max_elements=5000, reference=None, diagnose=True, method="auto",
+    tolerance=None, max_elements=5000, reference=None, diagnose=True, method="auto", eps=None,
 ):  # fmt: skip
     """Check a hand-written gradient, of any code -> Report: true where all is right, and it says what is wrong.
 
@@ -68,6 +72,9 @@ def gradcheck(
         Say what the mistake looks like.
     method : "auto", "complex" or "central"
         Auto takes the complex step and, where forward is not analytic, central differences, and says so.
+    eps : float
+        The step of central differences, 1/512 if none is given, and thus method "central": for a forward whose kinks
+        lie closer, or whose rounding is coarser. Handed on to `central_difference`.
 
     Raises
     ------
@@ -76,9 +83,19 @@ def gradcheck(
     """
     if method not in ("auto", "complex", "central"):
         raise ValueError(f"method must be auto, complex or central but is {method!r}")
+    if eps is not None:
+        if method == "complex":
+            raise ValueError("eps is the step of central differences, but method is 'complex': give one or the other")
+        if not 0 < eps < 1:
+            raise ValueError(f"eps must lie between 0 and 1, the step of central differences, but is {eps!r}")
+        method = "central"
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"tolerance must be larger than 0 but is {tolerance!r}")
+    if max_elements is not None:
+        validate.count("max_elements", max_elements)
     problem = problems.of(forward, backward, inputs, params, options, names, axes)
-    rng = np.random.default_rng(seed) if rng is None else rng
-    return _examine(problem, rng, tolerance, max_elements, reference, diagnose, method)
+    rng = np.random.default_rng([seed, 1998]) if rng is None else rng  # not the stream that drew somebody's inputs
+    return _examine(problem, rng, tolerance, max_elements, reference, diagnose, method, eps)
 
 
 def check(op, params, inputs, options=None, rng=None, *, derivative=complex_step, tolerance=TOLERANCE):
@@ -91,13 +108,6 @@ def check(op, params, inputs, options=None, rng=None, *, derivative=complex_step
 def check_case(op, case, rng, **settings):
     """`check` on a Case, with parameters moved off their start so that no gain is 1 and no bias 0."""
     return check(op, case_params(op, case, rng), case.inputs, case.options, rng, **settings)
-
-
-def case_params(op, case, rng):
-    """Parameters for a Case: its own, or `init` and a little noise."""
-    if case.params is not None:
-        return case.params
-    return tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), initialise(op, rng, case.sizes))
 
 
 def adjoint(op, params, inputs, options=None, rng=None):
@@ -130,30 +140,47 @@ def chance_of_missing(relative, tolerance, directions=DIRECTIONS):
     return math.erf(tolerance / (relative * math.sqrt(2))) ** directions
 
 
-def _examine(problem, rng, tolerance, max_elements, reference, diagnose, method):
+def _examine(problem, rng, tolerance, max_elements, reference, diagnose, method, eps=None):
     """From a problem to its report."""
-    before = tree.map(np.copy, problem.point)
-    out, _ = problem.call(problem.point)
-    dout = _upstream(out, rng) if problem.upstream else tree.map(lambda x: np.ones_like(np.asarray(x)), out)
-    faults = _not_the_same_twice(problem, out) + _changed(before, problem.point, "forward")
-    point, given = tree.map(np.copy, before), tree.map(np.copy, dout)
-    analytic = dict(tree.leaves(problem.gradients(given, point, *problem.call(point))))
-    faults += _changed(before, point, "backward") + _changed({"dout": dout}, {"dout": given}, "backward")
+    kept = np.random.get_state()  # noqa: NPY002  of the caller: forward may draw from it
+    try:
+        return _report(problem, rng, tolerance, max_elements, reference, diagnose, method, eps)
+    finally:
+        np.random.set_state(kept)  # noqa: NPY002
+
+
+def _report(problem, rng, tolerance, max_elements, reference, diagnose, method, eps):
+    before = own(problem.point)
+    _refuse(before)
+    point = own(before)
+    out, _ = problem.call(point)
+    _refuse_output(out, problem)
+    out = own(out)
+    dout = _upstream(out, rng) if problem.upstream else tree.map(np.ones_like, out)
+    faults = _changed(before, point, "forward") + _not_the_same_twice(problem, before, out) + _nan(before, out)
+    point, given = own(before), own(dout)
+    called = problem.call(point)
+    between = own(point)
+    analytic = dict(tree.leaves(problem.gradients(given, point, *called)))
+    analytic = {name: np.array(gradient) for name, gradient in analytic.items()}
+    faults += _changed(between, point, "backward") + _changed({"dout": dout}, {"dout": given}, "backward")
     faults += _remembers(problem, before, dout, analytic)
 
     narrow = any(leaf.dtype == np.float32 for _, leaf in tree.leaves(before))
     wide, upstream = (tree.map(lambda x: x.astype(np.float64) if floating(x) else x, t) for t in (before, dout))
+    single = any(np.asarray(leaf).dtype == np.float32 for _, leaf in tree.leaves(problem.out(own(wide))))
     chosen = _choose(wide, max_elements, rng)
-    numeric, notes, loose = _derive(problem, wide, upstream, chosen, method, rng)
-    largest = [np.abs(n[np.isfinite(n)]).max(initial=0.0) for _, n in tree.leaves((numeric, upstream))]
-    floor = FLOOR * max(largest, default=1.0)
+    numeric, notes, loose = _derive(problem, wide, upstream, chosen, method, eps, single, rng)
+    floor = FLOOR * (_largest(tree.leaves((numeric, upstream))) or 1.0)
     standard = tolerance or (NORMWISE if narrow else TOLERANCE)
-    at = _Scale(problem, wide, upstream, floor, narrow, kinks=method != "complex")
+    differences = SINGLE[0] if single else BY_DIFFERENCES
+    at = _Scale(problem, wide, upstream, floor, narrow or single, kinks=method != "complex")
     rows = []
     for name, number in tree.leaves(numeric):
-        allowed = max(standard, BY_DIFFERENCES) if name in loose and tolerance is None else standard
-        row = _row(at, name, analytic.get(name), number, allowed)
-        rows.append(_directions(at, row, chosen[name], rng) if name in chosen and row.wrong is not None else row)
+        allowed = max(standard, differences) if name in loose and tolerance is None else standard
+        row = _row(at, name, analytic.get(name), number, allowed, chosen.get(name), name in loose)
+        whole = name in chosen and row.wrong is not None
+        rows.append(_directions(at, row, chosen[name], name in loose, rng) if whole else row)
     known = {path for path, _ in tree.leaves(numeric)}
     rows += [
         Row(name, np.shape(extra), math.inf, "a gradient for something that has none")
@@ -180,18 +207,22 @@ class _Scale(NamedTuple):
     kinks: bool
 
 
-def _row(at, name, analytic, numeric, tolerance):
+def _row(at, name, analytic, numeric, tolerance, chosen=None, loose=False):
     """One array: both gradients, element by element; float32 by the norm of all."""
     letters = at.problem.axes.get(name, at.problem.axes.get(name.rsplit(".", 1)[-1], ()))
     row = Row(name, numeric.shape, math.inf, "", tolerance, letters=tuple(letters))
     if analytic is None:
         return row._replace(remark="no gradient came back")
-    analytic = np.asarray(analytic)
     row = row._replace(analytic=analytic, numeric=numeric)
     if analytic.shape != numeric.shape:
         return row._replace(remark=f"the gradient has shape {analytic.shape}, but {name} has {numeric.shape}")
-    asked = ~np.isnan(numeric)  # of large arrays some alone
+    asked = np.isfinite(numeric) | np.isfinite(dict(tree.leaves(at.point))[name])  # infinity has no neighbours
+    if chosen is not None:
+        asked &= np.isin(np.arange(numeric.size), chosen).reshape(numeric.shape)
     error, wrong = _error(at, analytic, numeric, asked, tolerance)
+    if loose and at.kinks and wrong.any():
+        numeric = _finer(at, name, analytic, numeric, wrong, tolerance)
+        row, (error, wrong) = row._replace(numeric=numeric), _error(at, analytic, numeric, asked, tolerance)
     kinks = _kinks(at, name, analytic, np.flatnonzero(wrong)) if at.kinks and wrong.any() else []
     if len(kinks):
         asked.reshape(-1)[kinks] = False
@@ -208,70 +239,123 @@ def _error(at, analytic, numeric, asked, tolerance):
     """-> the error of the array, and which of its elements are wrong."""
     if not asked.any():
         return 0.0, asked
-    difference = np.where(asked, np.abs(analytic - numeric), 0)
-    size, scale = float(difference.max()), max(np.abs(numeric[asked]).max(), at.floor)
-    if at.narrow:
-        size, scale = (math.sqrt(float((x * x).sum())) for x in (difference, numeric[asked]))
-        scale = max(scale, at.floor)
+    difference, scale = np.where(asked, np.abs(analytic - numeric), 0), _size(at, numeric, asked)
+    size = math.sqrt(float((difference * difference).sum())) if at.narrow else float(difference.max())
     return size / scale if size else 0.0, ~(difference <= tolerance * scale) & asked
 
 
-def _directions(at, row, chosen, rng):
+def _size(at, numeric, asked):
+    """What errors of an array are measured against."""
+    numbers = numeric[asked]
+    size = math.sqrt(float((numbers * numbers).sum())) if at.narrow else np.abs(numbers).max(initial=0.0)
+    return max(size, at.floor)
+
+
+def _directions(at, row, chosen, loose, rng):
     """A large array as a whole, in random directions: the error relative to the norm of its gradient."""
     norm, worst = max(math.sqrt(float((row.analytic * row.analytic).sum())), at.floor), row.error
     tolerance = row.tolerance * max(1.0, math.sqrt(row.analytic.size) / 100)  # rounding of a longer sum
-    for _ in range(DIRECTIONS):
+    seen = 0
+    for _ in range(3 * DIRECTIONS if loose or at.kinks else DIRECTIONS):
         v = rng.normal(size=row.shape)
-        exact, differenced = along(at.problem.out, at.point, at.dout, row.name, v)
-        slope = differenced if exact is None or row.tolerance == BY_DIFFERENCES else exact
-        worst = max(worst, abs(slope - float((row.analytic * v).sum())) / norm)
-    missed = chance_of_missing(1e-6, tolerance)
-    remark = (
-        f"{len(chosen):,} of {row.analytic.size:,} elements, and all of them in {DIRECTIONS} random directions: an "
-        f"error of 1e-6 of the norm is missed with a chance of {missed:.0e}"
-    )
-    return row._replace(error=worst, tolerance=tolerance, remark=remark)
+        slope = along(at.problem.out, at.point, at.dout, row.name, v, FINE[0])
+        if loose and not slope.apart <= tolerance * norm / 4:
+            continue  # a kink was crossed
+        error = abs((slope.differenced if loose else slope.exact) - float((row.analytic * v).sum())) / norm
+        if not error <= tolerance and at.kinks and _kinked(at, row.name, v, norm):
+            continue
+        worst, seen = max(worst, error), seen + 1
+        if seen == DIRECTIONS:
+            break
+    size = max(1e-6, 10 * tolerance)
+    remark = f"{len(chosen):,} of {row.analytic.size:,} elements, and all of them in {seen} random directions"
+    if seen:
+        missed = chance_of_missing(size, tolerance, seen)
+        remark += f": an error of {size:.0e} of the norm is missed with a chance of {missed:.0e}"
+    else:
+        remark = f"{len(chosen):,} of {row.analytic.size:,} elements; random directions would cross kinks"
+    return row._replace(error=worst, tolerance=tolerance, remark="; ".join(filter(None, (row.remark, remark))))
+
+
+def _kinked(at, name, v, size):
+    """Do the slopes on both sides of the point still differ a tenth of the way nearer? Curvature would not."""
+    far, near = (one_sided(at.problem.out, at.point, at.dout, name, v, h) for h in (1e-5, 1e-6))
+    return abs(near[1] - near[0]) > max(0.5 * abs(far[1] - far[0]), 1e-6 * size)
+
+
+def _finer(at, name, analytic, numeric, wrong, tolerance):
+    """The numeric gradient, by smaller steps where the large one has crossed a kink and they agree with backward."""
+    places = {path: np.flatnonzero(wrong if path == name else ()) for path, _ in tree.leaves(at.point)}
+    allowed, numeric = tolerance * _size(at, numeric, np.isfinite(numeric)), numeric.copy()
+    for step in FINE:
+        near = dict(tree.leaves(central_difference(at.problem.out, at.point, at.dout, places, step=step)))[name]
+        right = np.abs(analytic - near) <= allowed
+        numeric[right] = near[right]
+        places[name] = np.setdiff1d(places[name], np.flatnonzero(right))
+    return numeric
 
 
 def _kinks(at, name, analytic, wrong):
     """Those of the wrong elements at which forward has a kink and the gradient lies between the slopes beside it."""
-    found = []
-    for place in wrong[:KINKS]:
-        value = analytic.reshape(-1)[place]
-        far, near = (one_sided(at.problem.out, at.point, at.dout, name, place, h) for h in (1e-5, 1e-6))
+    found, missed, leaf = [], 0, dict(tree.leaves(at.point))[name]
+    for place in wrong:
+        v, size = np.zeros(leaf.shape), max(1.0, abs(leaf.reshape(-1)[place]))
+        v.reshape(-1)[place] = size
+        far, near = (one_sided(at.problem.out, at.point, at.dout, name, v, h) / size for h in (1e-5, 1e-6))
         slack = 1e-3 * max(abs(near).max(), at.floor)
         jumps = min(abs(far[1] - far[0]), abs(near[1] - near[0])) > slack
-        if jumps and near.min() - slack <= value <= near.max() + slack:
+        if jumps and near.min() - slack <= analytic.reshape(-1)[place] <= near.max() + slack:
             found.append(place)
+        elif (missed := missed + 1) == KINKS:
+            break
     return found
 
 
-def _derive(problem, point, dout, chosen, method, rng):
+def _derive(problem, point, dout, chosen, method, eps, single, rng):
     """-> numeric gradients, notes, and the names of the leaves that were derived by central differences."""
+    step, promised = (SINGLE[1], SINGLE[0]) if single else (WIDE, BY_DIFFERENCES)
+
+    def differences():
+        return central_difference(problem.out, point, dout, chosen, step=eps or step)
+
     if method == "complex":
         return _strictly(complex_step, problem.out, point, dout, chosen), (), set()
+    leaves = {path: leaf for path, leaf in tree.leaves(point) if floating(leaf) and leaf.size}
     if method == "central":
-        numeric = central_difference(problem.out, point, dout, chosen)
-        return numeric, (), {path for path, _ in tree.leaves(numeric)}
-    leaves, why = {path: leaf for path, leaf in tree.leaves(point) if floating(leaf) and leaf.size}, ""
-    loose = set()
-    for path, leaf in leaves.items():
-        v = rng.normal(size=leaf.shape)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            exact, differenced = along(problem.out, point, dout, path, v)
-        size = max(abs(differenced), FLOOR * math.sqrt(inner(dout, dout)))
-        if exact is None or not abs(exact - differenced) <= 1e-4 * size:
-            loose.add(path)
-            why = why or ("takes no complex numbers" if exact is None else "is not analytic (abs, .real, float, norm?)")
+        return differences(), (), set(leaves)
+    why = {path: _not_analytic(problem.out, point, dout, path, rng) for path in leaves}
+    loose = {path for path in leaves if why[path]}
     if not loose:
         return _strictly(complex_step, problem.out, point, dout, chosen), (), loose
-    numeric = dict(tree.leaves(central_difference(problem.out, point, dout, chosen)))
-    note = f"forward {why}: {', '.join(sorted(loose))} by central differences, to {BY_DIFFERENCES:g}"
+    numeric, some = dict(tree.leaves(differences())), sorted(loose)
+    note = f"forward {why[some[0]]}: {', '.join(some)} by central differences, to {promised:g}"
     if tight := leaves.keys() - loose:
         exact = dict(tree.leaves(_strictly(complex_step, problem.out, point, dout, chosen)))
         numeric |= {path: exact[path] for path in tight}
     return numeric, (note,), loose
+
+
+def _not_analytic(function, point, dout, path, rng):
+    """Why the complex step of a leaf is no derivative, "" where it is: differences agree, if not here at a kink then
+    beside it."""
+
+    def agrees(slope):
+        size = max(abs(slope.differenced), FLOOR * math.sqrt(inner(dout, dout)))
+        return abs(slope.exact - slope.differenced) <= 1e-6 * size
+
+    v = rng.normal(size=dict(tree.leaves(point))[path].shape)
+    here = along(function, point, dout, path, v)
+    if here.exact is None:
+        return "takes no complex numbers"
+    if agrees(here):
+        return ""
+    beside = tree.map(lambda x: x + rng.normal(size=x.shape) / 128 if floating(x) else x, point)
+    try:
+        there = along(function, beside, dout, path, v, 2.0**-20)
+        found = there.exact is not None and agrees(there)
+    except Exception:  # other numbers need not be allowed
+        found = False
+    return "" if found else "is not analytic (abs, .real, float, norm?)"
 
 
 def _strictly(derivative, *arguments):
@@ -300,15 +384,43 @@ def _choose(point, max_elements, rng):
     }
 
 
-def _not_the_same_twice(problem, out):
+def _refuse(point):
+    """What no gradient check can be done on."""
+    for path, leaf in tree.leaves(point):
+        if leaf.dtype.kind not in "fciub":
+            raise TypeError(
+                f"{path} is no array of numbers but of {leaf.dtype}: inputs are arrays, and everything else that "
+                f"forward needs goes by name, as in options={{'rng': rng}}"
+            )
+        if leaf.dtype.kind == "c" or leaf.dtype == np.float16:
+            raise TypeError(f"{path} has dtype {leaf.dtype}: a gradient is checked in float64, or float32")
+    if not any(floating(leaf) for _, leaf in tree.leaves(point)):
+        came = ", ".join(f"{path} is {leaf.dtype}" for path, leaf in tree.leaves(point)) or "no inputs came"
+        raise ValueError(f"nothing here has a gradient ({came}): gradients need fractions, write x.astype(float)")
+
+
+def _refuse_output(out, problem):
+    if not any(floating(leaf) for _, leaf in tree.leaves(out)):
+        came = ", ".join(f"{np.asarray(leaf).dtype}" for _, leaf in tree.leaves(out)) or "None"
+        raise ValueError(f"{problem.title} returned {came}: only floating outputs have gradients")
+
+
+def _not_the_same_twice(problem, point, out):
     """Randomness that nobody seeded, and state that outlives a call."""
-    again = problem.out(tree.map(np.copy, problem.point))
-    if _equal(out, again):
+    if _equal(out, problem.out(own(point))):
         return []
     return [
         "forward gives another result each time, on the same inputs: randomness without a seed, or state kept from "
         "call to call; pass a Generator by `options`, which is copied for each call"
     ]
+
+
+def _nan(point, out):
+    """Where forward is no number, backward cannot be judged."""
+    if not all(np.isfinite(leaf).all() for _, leaf in tree.leaves(point)):
+        return []
+    many = sum(int(np.isnan(leaf).sum()) for _, leaf in tree.leaves(out) if floating(leaf))
+    return [f"forward gives NaN in {many:,} places, from numbers that are all finite"] if many else []
 
 
 def _changed(before, after, who):
@@ -317,46 +429,49 @@ def _changed(before, after, who):
     return [
         f"{who} writes to {path}: what the caller passed in is changed"
         for path, leaf in tree.leaves(before)
-        if not np.array_equal(leaf, after[path], equal_nan=leaf.dtype.kind in "fc")
+        if not np.array_equal(leaf, after.get(path), equal_nan=leaf.dtype.kind in "fc")
     ]
 
 
 def _remembers(problem, point, dout, analytic):
     """What a call leaves behind for the next one."""
-    fresh = lambda: (tree.map(np.copy, point), tree.map(np.copy, dout))  # noqa: E731
+    size = _largest(analytic.items())
     if problem.again is not None:
-        here, d = fresh()
-        found = dict(tree.leaves(problem.again(d, here)[1]))
-        grown = [name for name, a in analytic.items() if not _near(found.get(name), a)]
+        found = dict(tree.leaves(problem.again(own(dout), own(point))[1]))
+        grown = [name for name, a in analytic.items() if not _near(found.get(name), a, size)]
         more = ": it is added to that of the first, and nothing sets it back"
         return [
             f"the gradient of {name} is another one after a second forward and backward"
-            f"{more if _near(found.get(name), 2 * np.asarray(analytic[name])) else ''}"
+            f"{more if _near(found.get(name), 2 * analytic[name], size) else ''}"
             for name in grown
         ]
-    here, d = fresh()
+    here = own(point)
     out, cache = problem.call(here)
-    other = tree.map(lambda x: x + 1 if floating(x) else x, here)
     try:
-        problem.call(copy.deepcopy(other))
+        problem.call(tree.map(lambda x: x + 1 if floating(x) else x, own(point)))
     except Exception:  # other numbers need not be allowed
         return []
-    found = dict(tree.leaves(problem.gradients(d, here, out, cache)))
+    found = dict(tree.leaves(problem.gradients(own(dout), here, out, cache)))
     return [
         f"the gradient of {name} is another one when forward was called again before backward: state is left over from "
         f"the last call"
         for name, a in analytic.items()
-        if not _near(found.get(name), a)
+        if not _near(found.get(name), a, size)
     ]
 
 
-def _near(found, expected):
-    if found is None or expected is None:
-        return found is expected
+def _near(found, expected, size):
+    """The same but for rounding, which may be all there is of an array that is truly 0."""
+    if found is None:
+        return False
     found, expected = np.asarray(found), np.asarray(expected)
-    return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-9, atol=0, equal_nan=True)
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-9, atol=1e-12 * size, equal_nan=True)
 
 
 def _equal(left, right):
-    left, right = dict(tree.leaves(left)), dict(tree.leaves(right))
-    return left.keys() == right.keys() and all(_near(right[path], leaf) for path, leaf in left.items())
+    left, right, size = dict(tree.leaves(left)), dict(tree.leaves(right)), _largest(tree.leaves(left))
+    return left.keys() == right.keys() and all(_near(right[path], leaf, size) for path, leaf in left.items())
+
+
+def _largest(leaves):
+    return max((np.abs(x[np.isfinite(x)]).max(initial=0.0) for _, x in leaves if floating(x)), default=0.0)

@@ -10,7 +10,9 @@ Where forward lets them, many elements are moved in one call: copies of the leaf
 against everything else. That forward takes them for copies is seen, not believed: see `_together`.
 """
 
+import itertools
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from minattn import tree
 STEP = 1e-20
 WIDE = 2.0**-9  # the step of a difference, times the element where that is larger than 1
 TOGETHER = 2**17  # numbers in one call
+__tracebackhide__ = True  # as in check
 
 
 def complex_step(function, point, dout, chosen=None):
@@ -33,47 +36,56 @@ def complex_step(function, point, dout, chosen=None):
     return _each(function, point, slopes, chosen)
 
 
-def central_difference(function, point, dout, chosen=None):
-    """The same by central differences and Richardson's extrapolation."""
+def central_difference(function, point, dout, chosen=None, *, step=WIDE):
+    """The same by central differences and Richardson's extrapolation.
+
+    step: the larger of the two, times the element where that is larger than 1. It must be small against the distance
+    to the next kink, and large against rounding: the error of a slope is about 1e-16 / step.
+    """
 
     def slopes(moved, x):
         def difference(h):
             above, below = x + h, x - h  # as they are rounded
             return project(difference_of(moved(above - x), moved(below - x)), dout) / (above - below)
 
-        h = WIDE * np.maximum(1.0, np.abs(x))
+        h = step * np.maximum(1.0, np.abs(x))
         return (4 * difference(h / 2) - difference(h)) / 3
 
     return _each(function, point, slopes, chosen)
 
 
-def one_sided(function, point, dout, path, place, h):
-    """The slopes to the left and to the right of one element, by differences of size h: at a kink they differ."""
-    moved, x = _alone(function, own(point), path), dict(tree.leaves(point))[path].reshape(-1)[place]
-    h = h * max(1.0, abs(x))
-    out = moved(np.array([place] * 3), np.array([-h, 0.0, h]))
-    steps = {at: out_k[1:] for at, out_k in out.items()}, {at: out_k[:-1] for at, out_k in out.items()}
-    return project(difference_of(*steps), dout) / h
+def one_sided(function, point, dout, path, v, h):
+    """The slopes to the left and to the right along v, a direction of one leaf: at a kink they differ."""
+    left, here, right = (_moved(function, point, path, step * v) for step in (-h, 0.0, h))
+    slopes = (project(difference_of(*pair), dout)[0] / h for pair in ((here, left), (right, here)))
+    return np.array(list(slopes))
+
+
+class Slope(NamedTuple):
+    """d sum(out * dout) along a direction, by the complex step and by differences, and how far two differences are
+    apart. The first is None where forward refuses complex numbers; where the two differ, forward is not analytic."""
+
+    exact: float | None
+    differenced: float
+    apart: float
 
 
 def along(function, point, dout, path, v, h=2.0**-13):
-    """d sum(out * dout) / d leaf in the direction v: by the complex step, and by central differences.
-
-    The first is None where forward refuses complex numbers. Where the two differ, forward is not analytic.
-    """
-
-    def moved(step):
-        return dict(tree.leaves(function(_replace(point, path, lambda x: x + step * v))))
+    """The slope along v, a direction of one leaf -> Slope."""
 
     def difference(h):
-        above, below = ({at: out[None] for at, out in moved(step).items()} for step in (h, -h))
+        above, below = (_moved(function, point, path, step * v) for step in (h, -h))
         return float(project(difference_of(above, below), dout)[0]) / (2 * h)
 
     try:
-        exact = float(project({at: out.imag[None] for at, out in moved(1j * STEP).items()}, dout)[0]) / STEP
-    except Exception:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            moved = _moved(function, point, path, 1j * STEP * v)
+        exact = float(project({at: out.imag for at, out in moved.items()}, dout)[0]) / STEP
+    except Exception:  # whatever forward says to complex numbers
         exact = None
-    return exact, (4 * difference(h / 2) - difference(h)) / 3
+    far, near = difference(h), difference(h / 2)
+    return Slope(exact, (4 * near - far) / 3, abs(near - far))
 
 
 def inner(left, right):
@@ -104,8 +116,8 @@ def floating(leaf):
 
 
 def own(point):
-    """A copy of the point in which no array stands twice: query, key and value may be one."""
-    return tree.map(np.array, point)
+    """A copy of the point, row after row, in which no array stands twice: query, key and value may be one."""
+    return tree.map(lambda x: np.array(x, order="C"), point)
 
 
 def _each(function, point, slopes, chosen):
@@ -116,12 +128,14 @@ def _each(function, point, slopes, chosen):
         if not floating(leaf):
             continue
         places = np.arange(leaf.size) if chosen is None or path not in chosen else chosen[path]
+        if not len(places):
+            found[path] = np.full(leaf.shape, np.nan)
+            continue
         evaluate, count = _together(function, point, path) or (_alone(function, point, path), 1)
         gradient = np.full(leaf.size, np.nan)
         for some in np.split(places, range(count, len(places), count)):
-            if len(some):
-                moved = lambda steps, some=some: evaluate(some, np.broadcast_to(steps, some.shape))  # noqa: B023, E731
-                gradient[some] = slopes(moved, leaf.reshape(-1)[some])
+            moved = lambda steps, some=some: evaluate(some, np.broadcast_to(steps, some.shape))  # noqa: B023, E731
+            gradient[some] = slopes(moved, leaf.reshape(-1)[some])
         found[path] = gradient.reshape(leaf.shape)
     return _fill(point, found)
 
@@ -132,14 +146,14 @@ def _alone(function, point, path):
     def evaluate(places, steps):
         def one(place, step):
             def move(x):
-                x = x.astype(np.result_type(x, type(step)))
+                x = x.astype(np.result_type(x, type(step)), order="C")
                 x.reshape(-1)[place] += step
                 return x
 
-            return dict(tree.leaves(function(_replace(point, path, move))))
+            return _leaves(function(_replace(point, path, move)))
 
         outs = [one(place, step) for place, step in zip(places, steps.tolist(), strict=True)]
-        return {at: np.stack([np.asarray(out[at]) for out in outs]) for at in outs[0]}
+        return {at: np.stack([out[at] for out in outs]) for at in outs[0]}
 
     return evaluate
 
@@ -147,35 +161,47 @@ def _alone(function, point, path):
 def _together(function, point, path):
     """`_alone` in one call, and how many places at once; None where forward does not take copies for copies.
 
-    Three elements are moved far, by different steps, together and alone: the results must be the same.
+    Three elements or more are moved far, by different steps, together and alone: the results must be the same. They
+    are so many as no axis is long, lest the copies be taken for something else that happens to be as many.
     """
     leaf = dict(tree.leaves(point))[path]
-    alone, many = _alone(function, point, path), min(3, leaf.size)
-    if many < 2:
+    lengths = {n for _, leaf in tree.leaves(point) for n in np.shape(leaf)}
+    many = next(k for k in itertools.count(3) if k not in lengths)
+    if leaf.size <= many:  # the proof would cost more than it saves
         return None
+    alone, places = _alone(function, point, path), np.resize(np.linspace(0, leaf.size - 1, 3).astype(int), many)
+    steps = np.resize([0.25, -0.5, 0.75], many) + np.arange(many) / 8
 
     def evaluate(places, steps):
         def move(x):
             copies = np.broadcast_to(x, (len(places), *(1,) * (axes - x.ndim), *x.shape))
-            copies = copies.astype(np.result_type(x, steps.dtype))
+            copies = copies.astype(np.result_type(x, steps.dtype), order="C")
             copies.reshape(len(places), -1)[np.arange(len(places)), places] += steps
             return copies
 
-        return dict(tree.leaves(function(_replace(point, path, move))))
+        return _leaves(function(_replace(point, path, move)))
 
-    places = np.linspace(0, leaf.size - 1, many).astype(int)
-    steps = np.array([0.25, -0.5, 0.75])[:many]
-    expected = alone(places, steps)
-    axes = max([leaf.ndim, *(out.ndim - 1 for out in expected.values())])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            expected = alone(places, steps)
+            axes = max([leaf.ndim, *(out.ndim - 1 for out in expected.values())])
             found = evaluate(places, steps)
         same = found.keys() == expected.keys() and all(_same(found[at], out) for at, out in expected.items())
-    except Exception:  # whatever forward says to an axis that it does not know
+    except Exception:  # whatever forward says to an axis that it does not know, or to numbers so far away
         return None
     total = sum(np.size(leaf) for _, leaf in tree.leaves(point)) + sum(out[0].size for out in expected.values())
     return (evaluate, max(1, TOGETHER // total)) if same else None
+
+
+def _moved(function, point, path, step):
+    """{path of out: (1, ...)} with a step added to one leaf."""
+    return {at: out[None] for at, out in _leaves(function(_replace(point, path, lambda x: x + step))).items()}
+
+
+def _leaves(out):
+    """{path: array}, of Python's numbers too."""
+    return {path: np.asarray(leaf) for path, leaf in tree.leaves(out)}
 
 
 def _same(found, expected):

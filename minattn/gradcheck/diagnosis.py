@@ -1,6 +1,126 @@
-"""What a wrong gradient looks like."""
+"""What a wrong gradient looks like, in two stages; where neither knows, nothing is said.
+
+First `rules`: what shapes and algebra tell about the wrong array alone. Then `zoo`: the op that the code is meant to be
+is run at the same inputs with one known bug after the other; where the gradients are the same, the bug is named.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minattn import tree
+from minattn.gradcheck import rules
+from minattn.gradcheck.derivative import floating
+from minattn.gradcheck.reference import candidates, output_of
+from minattn.gradcheck.report import Likeness
+
+SAME = 1e-7  # two gradients are one, relative to the largest number of the array
 
 
-def diagnose(problem, report, point, dout, out, reference):
+class Wrong(NamedTuple):
+    """What the rules are shown: a wrong row, all rows, and the problem that it comes from.
+
+    backward(dout) -> {path: gradient}: the same backward for another upstream gradient.
+    """
+
+    row: Any
+    rows: list
+    leaves: dict
+    out: Any
+    dout: Any
+    backward: Any
+
+
+def diagnose(problem, report, point, dout, out, reference=None):
     """-> further faults, likenesses."""
-    return (), ()
+    faults = ()
+    wrong = [row for row in report.rows if not report.right(row)]
+    if reference is not None:
+        faults = _compare_outputs(problem, point, out, reference)
+    if not wrong:
+        return faults, ()
+    likenesses = _known_bug(problem, report, wrong, point, dout, out, reference)
+    named = {name for likeness in likenesses for name in likeness.arrays}
+
+    def backward(dout):
+        here = tree.map(np.copy, point)
+        return dict(tree.leaves(problem.gradients(dout, here, *problem.call(here))))
+
+    leaves = dict(tree.leaves(point))
+    for row in wrong:
+        if row.name not in named:
+            found = rules.first(Wrong(row, report.rows, leaves, out, dout, backward))
+            likenesses += [found] if found else []
+    return faults, tuple(_joined(likenesses))
+
+
+def _known_bug(problem, report, wrong, point, dout, out, reference):
+    """The bug of the zoo that gives the same output and the same gradients at the same inputs.
+
+    First among the ops that give this output: a bug in backward alone. Where none is the same in all arrays, several
+    bugs may have come together, each seen in arrays of its own. Last among all ops that can be called like this.
+    """
+    from minattn.gradcheck import zoo
+
+    alone = {}
+    for same_output in (True, False):
+        for name, bound in candidates(problem, point, out, reference, same_output):
+            for bug in zoo.of(name):
+                try:
+                    found, gradients = bound.run(zoo.build(bug, name), dout)
+                except Exception:  # a bug may well raise at other shapes
+                    continue
+                if not _same(output_of(out), found):
+                    continue
+                alike = {row.name for row in report.rows if _same(row.analytic, gradients.get(row.name))}
+                likeness = Likeness(tuple(row.name for row in wrong), bug.name, bug.why, bug.formula)
+                if len(alike) == len(report.rows):
+                    return [likeness]
+                for row in wrong if same_output else ():
+                    if row.name in alike and row.name not in alone:
+                        alone[row.name] = likeness._replace(arrays=(row.name,))
+    return list(alone.values())
+
+
+def _compare_outputs(problem, point, out, reference):
+    """Is forward what it is meant to be? No gradient check can see that."""
+    from minattn.gradcheck import zoo
+
+    for name, bound in candidates(problem, point, out, reference, same_output=False):
+        expected, _ = bound.run()
+        if _same(output_of(out), expected):
+            return ()
+        for bug in zoo.of(name):
+            try:
+                found, _ = bound.run(zoo.build(bug, name))
+            except Exception:
+                continue
+            if _same(output_of(out), found):
+                return (f"forward is not {name}. It looks like: {bug.name}. {bug.why} Right: {bug.formula}",)
+        return (f"forward is not {name}: the outputs differ, whatever the gradients say",)
+    raise ValueError(
+        f"reference={reference!r} cannot be called with {', '.join(problem.point)}: their shapes do not fit"
+    )
+
+
+def _same(found, expected):
+    if found is None or expected is None:
+        return found is expected
+    if np.shape(found) != np.shape(expected):
+        return False
+    found, expected = np.asarray(found), np.asarray(expected)
+    if not (floating(found) and floating(expected)):
+        return False
+    finite = np.isfinite(expected)
+    scale = np.abs(expected[finite]).max(initial=0.0)
+    agree = np.allclose(found[finite], expected[finite], rtol=0, atol=SAME * scale)
+    return bool(agree and np.array_equal(np.isfinite(found), finite))
+
+
+def _joined(likenesses):
+    """One likeness for all arrays that show the same."""
+    merged = {}
+    for one in likenesses:
+        before = merged.get((one.name, one.why))
+        merged[one.name, one.why] = one if before is None else before._replace(arrays=before.arrays + one.arrays)
+    return merged.values()

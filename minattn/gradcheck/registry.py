@@ -11,7 +11,7 @@ from minattn.recurrent import cases as recurrent_cases
 
 def registry():
     """{name: (op, cases)}, cases(rng) -> list of Case."""
-    named = {name: (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
+    named = {_name(name): (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
     named |= {name: (pair(*both), _listed(name)) for name, both in positions.POSITIONS.items()}
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
@@ -102,6 +102,11 @@ def function_cases(rng):
             row("evaluation", normal(2, 3, 5), p=0.3, rng=None),
         ],
     }
+
+
+def _name(function):
+    """`linear` is both a function and a mechanism."""
+    return f"functions.{function}" if function in attention.VARIANTS else function
 
 
 def _listed(name):

@@ -109,6 +109,7 @@ class Report(NamedTuple):
 
     def assert_ok(self):
         """Raise AssertionError with the whole report where anything is wrong."""
+        __tracebackhide__ = True  # pytest shows the test
         if not self:
             raise AssertionError(f"backward is not the derivative of forward (tolerance {self.tolerance:g})\n{self}")
 

@@ -1,0 +1,255 @@
+"""Code that has never heard of this library, as people write it, and single mistakes in it.
+
+MISTAKES: what is checked, the right backward, one line of it with the mistake, and how the mistake is called.
+"""
+
+import numpy as np
+
+RIGHT = """
+import numpy as np
+
+
+def softmax(x):
+    e = np.exp(x - x.real.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def softmax_grad(dy, x):
+    y = softmax(x)
+    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+def tanh(x):
+    return np.tanh(x)
+
+
+def tanh_grad(dy, x):
+    y = np.tanh(x)
+    return dy * (1 - y ** 2)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def sigmoid_grad(dy, x):
+    s = sigmoid(x)
+    return dy * s * (1 - s)
+
+
+def affine(x, w, b):
+    return x.dot(w) + b, (x, w)
+
+
+def affine_grad(dy, cache):
+    x, w = cache
+    dx = dy.dot(w.T)
+    dw = x.T.dot(dy)
+    db = dy.sum(axis=0)
+    return dx, dw, db
+
+
+def scores(q, k):
+    return q @ np.swapaxes(k, 1, 2) / np.sqrt(q.shape[-1]), (q, k)
+
+
+def scores_grad(ds, cache):
+    q, k = cache
+    scale = 1 / np.sqrt(q.shape[-1])
+    dq = ds @ k * scale
+    dk = np.swapaxes(ds, 1, 2) @ q * scale
+    return dq, dk
+
+
+def masked(x, keep):
+    return np.where(keep, x, 0) * 3
+
+
+def masked_grad(dy, x, keep):
+    return np.where(keep, dy, 0) * 3
+
+
+def lookup(w, idx):
+    return w[idx]
+
+
+def lookup_grad(dy, w, idx):
+    dw = np.zeros_like(w)
+    np.add.at(dw, idx, dy)
+    return dw
+
+
+def heads(x):
+    b, t, m = x.shape
+    return x.reshape(b, t, 2, m // 2).transpose(0, 2, 1, 3) * 2
+
+
+def heads_grad(dy, x):
+    b, t, m = x.shape
+    return dy.transpose(0, 2, 1, 3).reshape(b, t, m) * 2
+
+
+def gates(x, w):
+    z = x @ w
+    i, f, o, g = np.split(z, 4, axis=-1)
+    return i * 1 + f * 2 + o * 3 + g * 4, (x, w)
+
+
+def gates_grad(dy, cache):
+    x, w = cache
+    dz = np.concatenate([dy, dy * 2, dy * 3, dy * 4], axis=-1)
+    return dz @ w.T, x.T @ dz
+
+
+def rnn(x, wx, wh):
+    h, hs = np.zeros((x.shape[0], wh.shape[0])), []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ wx + h @ wh)
+        hs.append(h)
+    return np.stack(hs, axis=1), (x, wx, wh, hs)
+
+
+def rnn_grad(dhs, cache):
+    x, wx, wh, hs = cache
+    dx, dwx, dwh = np.zeros_like(x), np.zeros_like(wx), np.zeros_like(wh)
+    dh = np.zeros_like(hs[0])
+    for t in reversed(range(x.shape[1])):
+        dz = (dhs[:, t] + dh) * (1 - hs[t] ** 2)
+        dx[:, t] = dz @ wx.T
+        dwx += x[:, t].T @ dz
+        if t > 0:
+            dwh += hs[t - 1].T @ dz
+        dh = dz @ wh.T
+    return dx, dwx, dwh
+
+
+def attention(q, k, v):
+    w = softmax(q @ np.swapaxes(k, 1, 2) / np.sqrt(q.shape[-1]))
+    return w @ v, (q, k, v, w)
+
+
+def attention_grad(dy, cache):
+    q, k, v, w = cache
+    dv = np.swapaxes(w, 1, 2) @ dy
+    dw = dy @ np.swapaxes(v, 1, 2)
+    ds = w * (dw - (dw * w).sum(axis=-1, keepdims=True))
+    ds = ds / np.sqrt(q.shape[-1])
+    return ds @ k, np.swapaxes(ds, 1, 2) @ q, dv
+
+
+def norm(x, gamma, beta):
+    mu = x.mean(axis=-1, keepdims=True)
+    inv = 1 / np.sqrt(((x - mu) ** 2).mean(axis=-1, keepdims=True) + 1e-5)
+    n = (x - mu) * inv
+    return gamma * n + beta, (n, inv, gamma)
+
+
+def norm_grad(dy, cache):
+    n, inv, gamma = cache
+    dgamma = (dy * n).sum(axis=(0, 1))
+    dbeta = dy.sum(axis=(0, 1))
+    dn = dy * gamma
+    dx = inv * (dn - dn.mean(axis=-1, keepdims=True) - n * (dn * n).mean(axis=-1, keepdims=True))
+    return dx, dgamma, dbeta
+
+
+def nll(logits, targets):
+    p = softmax(logits)
+    return -np.log(p[np.arange(len(targets)), targets]).mean(), (p, targets)
+
+
+def nll_grad(dy, cache):
+    p, targets = cache
+    d = p.copy()
+    d[np.arange(len(targets)), targets] -= 1
+    return dy * d / len(targets)
+"""
+
+
+def inputs(name, rng):
+    """Sizes all different, batch of at least two."""
+    n = rng.normal
+    return {
+        "softmax": lambda: (n(size=(2, 3, 5)),),
+        "tanh": lambda: (n(size=(3, 4)),),
+        "sigmoid": lambda: (n(size=(3, 4)),),
+        "affine": lambda: (n(size=(5, 3)), n(size=(3, 4)), n(size=4)),
+        "scores": lambda: (n(size=(2, 3, 5)), n(size=(2, 4, 5))),
+        "masked": lambda: (n(size=(4, 5)), rng.random((4, 5)) < 0.6),
+        "lookup": lambda: (n(size=(6, 3)), np.array([[0, 4, 4], [2, 0, 5]])),
+        "heads": lambda: (n(size=(2, 3, 8)),),
+        "gates": lambda: (n(size=(5, 3)), n(size=(3, 8))),
+        "rnn": lambda: (n(size=(2, 5, 3)), n(size=(3, 4)), n(size=(4, 4))),
+        "attention": lambda: (n(size=(2, 3, 5)), n(size=(2, 4, 5)), n(size=(2, 4, 6))),
+        "norm": lambda: (n(size=(2, 3, 5)), n(size=5), n(size=5)),
+        "nll": lambda: (n(size=(4, 6)), rng.integers(6, size=4)),
+    }[name]()
+
+
+MISTAKES = [
+    (
+        "softmax",
+        "y * (dy - (dy * y).sum(axis=-1, keepdims=True))",
+        "y * dy",
+        "softmax backward forgets the sum over the row",
+    ),
+    ("softmax", "(dy - (dy * y).sum(axis=-1, keepdims=True))", "(1 - y) * dy", "diagonal of the softmax Jacobian"),
+    (
+        "softmax",
+        "return y * (dy - (dy * y).sum(axis=-1, keepdims=True))",
+        "return y * (dy - (dy * y).sum(axis=1, keepdims=True))",
+        "wrong axis|another axis",
+    ),
+    ("softmax", "return y * (dy -", "return y / len(x) * (dy -", "softmax backward divides by the batch size"),
+    ("tanh", "dy * (1 - y ** 2)", "dy * (1 - x ** 2)", "tanh's slope at x|derivative at the input|point"),
+    ("tanh", "dy * (1 - y ** 2)", "dy", "a slope that was forgotten"),
+    ("tanh", "dy * (1 - y ** 2)", "1 - y ** 2", "an upstream gradient that was ignored"),
+    ("sigmoid", "dy * s * (1 - s)", "dy * x * (1 - x)", "sigmoid's slope at x|derivative at the input|point"),
+    ("affine", "db = dy.sum(axis=0)", "db = dy", "a sum that was forgotten"),
+    ("affine", "db = dy.sum(axis=0)", "db = dy.mean(axis=0)", "a factor of 1/5"),
+    ("affine", "dw = x.T.dot(dy)", "dw = dy.T.dot(x)", "a transpose"),
+    ("affine", "dw = x.T.dot(dy)", "dw = -x.T.dot(dy)", "a factor of -1"),
+    ("affine", "dw = x.T.dot(dy)", "dw = 2 * x.T.dot(dy)", "a factor of 2"),
+    ("affine", "dw = x.T.dot(dy)", "dw = np.zeros_like(w)", "a way that was forgotten"),
+    ("affine", "dw = x.T.dot(dy)", "dw = x.T.dot(dy).astype(np.float32)", "float32 somewhere on the way"),
+    ("affine", "dw = x.T.dot(dy)", "dw = np.outer(x[-1], dy[-1])", "an assignment in the place of a sum"),
+    ("scores", "dq = ds @ k * scale", "dq = ds @ k", r"a factor of sqrt\(5\)"),
+    ("scores", "dq = ds @ k * scale", "dq = ds @ k * scale ** 2", r"a factor of 1/sqrt\(5\)"),
+    ("masked", "np.where(keep, dy, 0) * 3", "dy * 3", "a mask that backward forgot"),
+    ("lookup", "np.add.at(dw, idx, dy)", "dw[idx] = dy", "an assignment in the place of a sum|assigned, not added"),
+    ("heads", "dy.transpose(0, 2, 1, 3).reshape(b, t, m)", "dy.reshape(b, t, m)", "heads reshaped without a transpose"),
+    ("gates", "[dy, dy * 2, dy * 3, dy * 4]", "[dy, dy * 2, dy * 4, dy * 3]", "gates in another order"),
+    ("rnn", "dh = dz @ wh.T", "pass", "cut off|truncated"),
+    ("rnn", "dwx += x[:, t].T @ dz", "dwx = x[:, t].T @ dz", "assign|only the first step|last step"),
+    ("attention", "    ds = ds / np.sqrt(q.shape[-1])\n", "", "the scale is missing in backward"),
+    (
+        "attention",
+        "ds = w * (dw - (dw * w).sum(axis=-1, keepdims=True))",
+        "ds = w * dw",
+        "forgets the sum over the row",
+    ),
+    (
+        "attention",
+        "ds = w * (dw - (dw * w).sum(axis=-1, keepdims=True))",
+        "ds = w * (1 - w) * dw",
+        "diagonal of the softmax",
+    ),
+    (
+        "attention",
+        "return ds @ k, np.swapaxes(ds, 1, 2) @ q, dv",
+        "return ds @ k, -np.swapaxes(ds, 1, 2) @ q, dv",
+        "a factor of -1",
+    ),
+    ("norm", "dn = dy * gamma", "dn = dy", "gain"),
+    ("norm", "inv * (dn - dn.mean(axis=-1, keepdims=True) -", "inv * (dn -", "mean"),
+    ("norm", "dgamma = (dy * n)", "dgamma = (dy)", "gain|another order"),
+    ("nll", "dy * d / len(targets)", "dy * d", "count|batch|a factor of 4"),
+    ("nll", "    d[np.arange(len(targets)), targets] -= 1\n", "", "target"),
+]
+
+
+def build(source):
+    """The functions of a source, by name."""
+    space = {}
+    exec(compile(source, "<strangers>", "exec"), space)
+    return space
