@@ -137,6 +137,23 @@ def attention_grad(dy, cache):
     return ds @ k, np.swapaxes(ds, 1, 2) @ q, dv
 
 
+def self_attention(x, wq, wk, wv):
+    q, k, v = x @ wq, x @ wk, x @ wv
+    w = softmax(q @ np.swapaxes(k, 1, 2) / np.sqrt(q.shape[-1]))
+    return w @ v, (x, wq, wk, wv, q, k, v, w)
+
+
+def self_attention_grad(dy, cache):
+    x, wq, wk, wv, q, k, v, w = cache
+    dv = np.swapaxes(w, 1, 2) @ dy
+    dw = dy @ np.swapaxes(v, 1, 2)
+    ds = w * (dw - (dw * w).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    dq, dk = ds @ k, np.swapaxes(ds, 1, 2) @ q
+    dx = dq @ wq.T + dk @ wk.T + dv @ wv.T
+    weights = [np.einsum("btm,btd->md", x, d) for d in (dq, dk, dv)]
+    return dx, *weights
+
+
 def norm(x, gamma, beta):
     mu = x.mean(axis=-1, keepdims=True)
     inv = 1 / np.sqrt(((x - mu) ** 2).mean(axis=-1, keepdims=True) + 1e-5)
@@ -181,6 +198,7 @@ def inputs(name, rng):
         "gates": lambda: (n(size=(5, 3)), n(size=(3, 8))),
         "rnn": lambda: (n(size=(2, 5, 3)), n(size=(3, 4)), n(size=(4, 4))),
         "attention": lambda: (n(size=(2, 3, 5)), n(size=(2, 4, 5)), n(size=(2, 4, 6))),
+        "self_attention": lambda: (n(size=(2, 3, 6)), n(size=(6, 4)), n(size=(6, 4)), n(size=(6, 5))),
         "norm": lambda: (n(size=(2, 3, 5)), n(size=5), n(size=5)),
         "nll": lambda: (n(size=(4, 6)), rng.integers(6, size=4)),
     }[name]()
@@ -239,6 +257,13 @@ MISTAKES = [
         "return ds @ k, np.swapaxes(ds, 1, 2) @ q, dv",
         "return ds @ k, -np.swapaxes(ds, 1, 2) @ q, dv",
         "a factor of -1",
+    ),
+    ("self_attention", "dx = dq @ wq.T + dk @ wk.T + dv @ wv.T", "dx = dv @ wv.T", "a way that was forgotten"),
+    (
+        "self_attention",
+        "dx = dq @ wq.T + dk @ wk.T + dv @ wv.T",
+        "dx = dq @ wq.T + dv @ wv.T",
+        "a way that was forgotten",
     ),
     ("norm", "dn = dy * gamma", "dn = dy", "gain"),
     ("norm", "inv * (dn - dn.mean(axis=-1, keepdims=True) -", "inv * (dn -", "mean"),

@@ -31,6 +31,7 @@ BY_DIFFERENCES = 1e-7  # what central differences can promise
 NORMWISE = 1e-5  # float32: the norm of the error against that of the gradient
 SINGLE = 1e-3, 2.0**-5  # tolerance and step where forward computes in float32 whatever it is given
 FINE = 2.0**-17, 2.0**-22  # smaller steps for elements that may have a kink within the large one
+NEAR, ROUNDING, NUDGES, EPSILON = 1e-6, 4, 4, 2.0**-52  # a small error is compared with what rounding does
 FLOOR = 1e-3  # of the largest gradient of the problem, that of the output included
 DIRECTIONS = 3  # random directions in which an array is checked that is too large for every element
 __tracebackhide__ = True  # pytest shows the test and the forward or backward that raised, not the way there
@@ -228,11 +229,28 @@ def _row(at, name, analytic, numeric, tolerance, chosen=None, loose=False):
         asked.reshape(-1)[kinks] = False
         error, wrong = _error(at, analytic, numeric, asked, tolerance)
     remark = f"{len(kinks)} element{'s' * (len(kinks) > 1)} at a kink skipped" if len(kinks) else ""
+    if at.kinks and tolerance < error < NEAR:
+        rounded = ROUNDING * _rounding(at, name, analytic) / _size(at, numeric, asked)
+        if error <= rounded:
+            remark = (
+                f"{remark and remark + '; '}ill-conditioned: the last bits of the inputs alone move it by {rounded:.0e}"
+            )
+            row, wrong = row._replace(tolerance=rounded), np.zeros_like(wrong)
     if math.isnan(error):
         return row._replace(error=math.inf, wrong=wrong, remark="NaN")
     if error > tolerance and not at.kinks and not numeric.any():
         remark = "the numeric slope is 0 everywhere: does forward use abs, float, .real or astype?"
     return row._replace(error=error, wrong=wrong, remark=remark)
+
+
+def _rounding(at, name, analytic):
+    """How far backward itself moves when the inputs move by their last bit: no check can ask for more."""
+    rng, moved = np.random.default_rng(0), 0.0
+    for _ in range(NUDGES):
+        point = tree.map(lambda x: x * (1 + EPSILON * rng.choice([-1, 1], x.shape)) if floating(x) else x, at.point)
+        found = dict(tree.leaves(at.problem.gradients(at.dout, point, *at.problem.call(point))))
+        moved = max(moved, float(np.abs(np.asarray(found[name]) - analytic).max()))
+    return moved
 
 
 def _error(at, analytic, numeric, asked, tolerance):

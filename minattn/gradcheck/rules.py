@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from minattn import tree
+from minattn import masks, tree
+from minattn.attention import dot
 from minattn.gradcheck.derivative import floating
 from minattn.gradcheck.location import names_of
 from minattn.gradcheck.report import Likeness
@@ -18,11 +19,11 @@ SAME = 1e-8
 ENOUGH = 4  # numbers that have to agree before anything is said
 
 
-def first(wrong):
+def first(wrong, rules):
     """The likeness of the first rule that has something to say about a wrong row; None if none has."""
     if wrong.row.analytic is None or wrong.row.numeric is None:
         return None
-    for rule in RULES:
+    for rule in rules:
         found = rule(wrong)
         if found:
             return Likeness((wrong.row.name,), *found)
@@ -278,6 +279,35 @@ def cut_off_in_time(wrong):
     return None
 
 
+def one_way_of_three(wrong):
+    """Self-attention: x is query, key and value, and receives a gradient from each."""
+    analytic, _ = _both(wrong)
+    x, (out, *more) = wrong.leaves[wrong.row.name], [leaf for _, leaf in tree.leaves(wrong.out)]
+    if more or x.ndim < 2 or out.ndim != x.ndim or analytic.shape != x.shape:
+        return None
+    given = [leaf for leaf in wrong.leaves.values() if floating(leaf) and leaf.ndim == 2 and leaf is not x]
+    one = np.eye(x.shape[-1])
+    projections = given[:3] if len(given) >= 3 and all(len(W) == x.shape[-1] for W in given[:3]) else [one] * 3
+    last = given[3] if len(given) == 4 else None
+    for mask in (None, masks.causal()):
+        try:
+            context, cache = dot.forward({}, *(x @ W for W in projections), mask=mask)
+            if not _same(out, context if last is None else context @ last):
+                continue
+            (d,) = [leaf for _, leaf in tree.leaves(wrong.dout)]
+            (*gradients, _), _ = dot.backward(d if last is None else d @ last.mT, cache)
+        except ValueError:  # widths that do not fit: not self-attention
+            return None
+        ways = [gradient @ W.mT for gradient, W in zip(gradients, projections, strict=True)]
+        for there in _subsets(range(3))[:-1]:
+            if _same(analytic, sum(ways[i] for i in there)):
+                gone = " and the ".join(name for i, name in enumerate(("query", "key", "value")) if i not in there)
+                return "a way that was forgotten", (
+                    f"{wrong.row.name} is query, key and value at once: its gradient through the {gone} is missing."
+                )
+    return None
+
+
 def softmax_alone(wrong):
     """For a function whose rows sum to 1."""
     analytic, numeric = _both(wrong)
@@ -338,6 +368,7 @@ def slope_at_another_point(wrong):
 RULES = (
     nan_in_dead_rows,
     nothing,
+    one_way_of_three,
     float32_inside,
     not_summed,
     softmax_alone,
