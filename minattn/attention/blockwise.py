@@ -124,10 +124,12 @@ def _tiles(steps, tile):
 
 
 def cases(rng):
-    """The typical ones in tiles that do not divide T and S, each equal to `dot`."""
+    """The typical ones in tiles that do not divide T and S, the smallest tiles, each equal to `dot`."""
     for i, case in enumerate(typical(rng, SHAPES)):
         yield case._replace(options=case.options | {"tile": (2, 3, 256)[i % 3]}, twin="dot")
     B, H, T, S, D, E = (SIZES[letter] for letter in "BHTSDE")
     far = rng.normal(size=(B, H, T, S)) + 2000 * rng.choice([-1, 0, 1], size=(B, H, T, 1))
     inputs = rng.normal(size=(B, H, T, D)), rng.normal(size=(B, 1, S, D)), rng.normal(size=(B, H, S, E)), far
     yield op.Case("rows offset by 2000", SIZES, inputs, {"tile": 2}, twin="dot")
+    pairs = rng.normal(size=(B, T, 2)), rng.normal(size=(B, S, 2)), rng.normal(size=(B, S, 2))
+    yield op.Case("width 2, tiles of 1", SIZES | {"D": 2, "E": 2}, pairs, {"tile": 1}, twin="dot")

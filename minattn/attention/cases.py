@@ -65,3 +65,4 @@ def typical(rng, shapes, sizes=SIZES):
     same = sizes | {shapes[name].split()[-1]: width for name in ("query", "key", "value")} | {"T": S}
     x = rng.normal(size=(B, S, width))
     yield case("query is key is value", (x, x, x), causal(), same)
+    yield case("one query for all", draw((), (B, 1), (B, H)))

@@ -107,7 +107,7 @@ def forward(params, query, key, value, *, mask=None, tile=TILE):
     for start in range(0, max(T, 1), tile):
         rows = slice(start, min(start + tile, T))
         first, stop = (min(max(place + offset, 0), S) for place in (rows.start, rows.stop))
-        new, near = slice(done, max(first, done)), slice(first, stop)
+        new, near = slice(done, first), slice(first, stop)
         state = state + phi_key[..., new, :].mT @ worth[..., new, :]     # (..., D, E + 1)
         last = np.arange(rows.start, rows.stop, like=query) + offset     # (t,)
         allowed = np.arange(first, stop, like=query) <= last[:, None]    # (t, s)
@@ -143,7 +143,7 @@ def backward(dcontext, cache):
         # state = state + phi_key^T @ worth
         dworth[..., new, :] += unbroadcast(phi_key[..., new, :] @ dstate, worth[..., new, :])
         dphi_key[..., new, :] += unbroadcast(worth[..., new, :] @ dstate.mT, phi_key[..., new, :])
-    dphi_query = unbroadcast(np.concatenate(dphi_query[::-1], axis=-2), phi_query)
+    dphi_query = np.concatenate(dphi_query[::-1], axis=-2)
     # worth = [value, 1]
     dvalue = dworth[..., :-1]
     # phi = elu(x) + 1 where the mask is open; its slope is elu(x) + 1 itself below 0
@@ -161,7 +161,8 @@ def _visible(queries, keys, offset, shape, *, like):
     sees = (count[..., np.clip(last, 0, S - 1)] > 0) & (last >= 0)               # (..., T)
     sees = sees if queries is None else sees & queries                           # (..., T)
     farthest = last if queries is None else np.where(queries, last, -1)          # (..., T)  -1: not there, sees nothing
-    return sees, keys & (np.arange(S, like=like) <= farthest.max(axis=-1)[..., None])
+    farthest = farthest.max(axis=-1)[..., None] if T else -1                     # (..., 1)  no queries: nothing is seen
+    return sees, keys & (np.arange(S, like=like) <= farthest)
 
 
 def _open(allowed, phi):
@@ -173,7 +174,7 @@ def cases(rng):
     """Both kinds of sum, tiles that do not divide T, padding, and rows that see nothing."""
     B, H, T, S, D, E = (SIZES[letter] for letter in "BHTSDE")
 
-    def draw(query=(B,), key=(B,), value=(B,), T=T, S=S):
+    def draw(query=(B,), key=(B,), value=(B,), T=T, S=S, D=D, E=E):
         shapes = ((*query, T, D), (*key, S, D), (*value, S, E))
         return tuple(rng.normal(size=shape) for shape in shapes)
 
@@ -204,3 +205,7 @@ def cases(rng):
     yield case("nothing to see", draw(), masks.padding(np.array([0, S])))
     x = rng.normal(size=(B, S, D))
     yield case("query is key is value", (x, x, x), masks.causal())
+    yield case("widths 2 and 1, tiles of 1", draw(D=2, E=1), masks.causal(offset=1), tile=1)
+    query, key, value = draw()
+    value[..., 2] = 0
+    yield case("values of 0", (query, key, value))

@@ -87,7 +87,7 @@ def backward(dcontext, cache):
     (dquery, dkey, dvalue, dsum), _ = inner.backward(dcontext, attended)
     dbias, dgiven = unbroadcast(dsum, bias), unbroadcast(dsum, given)
     # given = table[buckets], heads first
-    drows = np.moveaxis(dgiven.reshape(-1, *buckets.shape), 0, -1)
+    drows = np.moveaxis(dgiven.reshape(params["table"].shape[1], *buckets.shape), 0, -1)
     return (dquery, dkey, dvalue, dbias), {"table": embedding_backward(drows, params["table"], buckets)}
 
 
@@ -104,7 +104,7 @@ def bucket(ahead, R, causal=False, farthest=128):
     distance = np.maximum(-ahead, 0) if causal else np.abs(ahead)
     half = side // 2
     far = np.log(np.maximum(distance, 1) / half) / math.log(farthest / half) * (side - half) + BORDER
-    return first + np.where(distance < half, distance, np.minimum(half + np.maximum(far, 0).astype(int), side - 1))
+    return first + np.where(distance < half, distance, np.minimum(half + far.astype(int), side - 1))
 
 
 def _plain_bucket(ahead, R, causal, farthest):

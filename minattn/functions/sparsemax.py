@@ -20,10 +20,8 @@ def sparsemax(scores, mask=None):
     scores = np.where(seen, scores, 0) - np.where(np.isfinite(peak), peak, 0)  # (..., S)
     # the k largest are in the support while 1 + k z_k > z_1 + ... + z_k
     ranked = -np.sort(np.where(seen, -scores.real, np.inf), axis=-1)           # (..., S)  falling
-    live = ranked > -np.inf                                                    # (..., S)
     k = np.arange(1, scores.shape[-1] + 1, like=scores)                        # (S,)
-    finite = np.where(live, ranked, 0)                                         # (..., S)
-    inside = live & (1 + k * finite > np.cumsum(finite, axis=-1))              # (..., S)
+    inside = 1 + k * ranked > np.cumsum(ranked, axis=-1)                       # (..., S)
     # the threshold is a mean over the support, so its slope is one too
     smallest = np.where(inside, ranked, np.inf).min(axis=-1, keepdims=True)    # (..., 1)
     support = seen & (scores.real >= smallest)                                 # (..., S)

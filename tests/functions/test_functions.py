@@ -27,7 +27,10 @@ from minattn.functions import (
     max_pool,
     mean_pool,
     mse,
+    mse_backward,
+    part,
     relu,
+    rms_norm,
     sigmoid,
     silu,
     softmax,
@@ -76,7 +79,15 @@ def test_sigmoid_keeps_its_tails():
 
 
 def test_relu():
-    assert relu(np.array([-2.0, 0.0, 3.0])).tolist() == [0.0, 0.0, 3.0]
+    assert relu(np.array([-2.0, 0.0, 0.5, 3.0])).tolist() == [0.0, 0.0, 0.5, 3.0]
+
+
+@pytest.mark.parametrize("name, left", [("relu", 0), ("elu", 0.3)])
+def test_at_a_kink_the_slope_is_that_of_the_left_side(name, left):
+    function, backward = FUNCTIONS[name]
+    options = {"alpha": 0.3} if name == "elu" else {}
+    assert function(np.array([1e-20j]), **options).imag / 1e-20 == pytest.approx([left])
+    assert backward(np.ones(1), function(np.zeros(1), **options), **options) == pytest.approx([left])
 
 
 def test_linear_takes_any_leading_axes():
@@ -89,6 +100,19 @@ def test_layer_norm_by_hand():
     out, normalized, _ = layer_norm(np.array([[1.0, 2.0, 3.0]]), np.array([1.0, 2.0, 3.0]), np.full(3, 0.5), eps=0)
     step = math.sqrt(1.5)
     assert np.allclose(normalized, [[-step, 0, step]]) and np.allclose(out, [[0.5 - step, 0.5, 0.5 + 3 * step]])
+
+
+def test_rms_norm_by_hand():
+    """eps stands under the root, added: at the size of the numbers it halves them by the root of 2."""
+    out, normalized, inverse = rms_norm(np.array([[1e-3, -1e-3]]), np.array([1.0, 2.0]))
+    assert normalized == pytest.approx(np.array([[1, -1]]) / math.sqrt(2), rel=1e-12)
+    assert out == pytest.approx(np.array([[1, -2]]) / math.sqrt(2)) and inverse == pytest.approx(1000 / math.sqrt(2))
+
+
+@pytest.mark.parametrize("norm", [layer_norm, rms_norm])
+def test_eps_as_a_numpy_number_keeps_single_precision(norm):
+    x, gain = np.ones((2, 3), dtype=np.float32), np.ones(3, dtype=np.float32)
+    assert all(part.dtype == np.float32 for part in norm(x, gain, eps=np.float64(1e-5)))
 
 
 def test_embedding():
@@ -105,6 +129,15 @@ def test_cross_entropy_by_hand():
     assert loss.count == 2 and desired.tolist() == [[0.1, 0.9], [0, 0], [0.9, 0.1]]
     smooth = 0.9 * math.log(4 / 3) + 0.1 * math.log(4) + math.log(2)
     assert loss.sum == pytest.approx(smooth) and loss.mean == pytest.approx(smooth / 2)
+
+
+def test_the_ends_of_cross_entropy():
+    """All certainty smoothed away; a vocabulary of one token; logits that are no fractions."""
+    loss, _, desired = cross_entropy(np.log([[1.0, 3.0]]), np.array([0]), label_smoothing=1)
+    assert desired.tolist() == [[0.5, 0.5]] and loss.mean == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    assert cross_entropy(np.ones((2, 1)), np.array([0, -1]), ignore_index=-1)[0] == (0, 0, 1)
+    with pytest.raises(TypeError, match="logits must be floating but has dtype int64"):
+        cross_entropy(np.ones((2, 3), dtype=np.int64), np.array([0, 1]))
 
 
 def test_cross_entropy_of_impossible_tokens():
@@ -141,6 +174,16 @@ def test_unbroadcast_sums_what_was_repeated(shape):
     assert unbroadcast(gradient, None) is None
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (1,), (2, 2), (1, 2), (2, 1), (3, 1, 2, 2)])
+def test_part_is_a_view_of_the_tile(shape):
+    """Axes that are shared stay whole, also those that the term does not have."""
+    term, last = RNG.normal(size=shape), slice(1, 2)
+    tile = part(term, last, last)
+    whole = np.broadcast_to(term, np.broadcast_shapes(shape, (2, 2)))
+    assert (tile == whole[..., last, last]).all() and np.shares_memory(tile, term)
+    assert part(None, last, last) is None
+
+
 def test_every_function_has_its_backward():
     for name, (function, backward) in FUNCTIONS.items():
         assert function.__name__ == name and backward.__name__ == f"{name}_backward"
@@ -152,7 +195,8 @@ def test_every_function_has_its_backward():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_far_out(name, dtype):
     function, backward = FUNCTIONS[name]
-    x = np.array([-1e30, -1e5, -700.0, 700.0, 1e5, 1e30], dtype=dtype)
+    largest = np.finfo(dtype).max
+    x = np.array([-largest, -1e5, -700.0, 700.0, 1e5, largest], dtype=dtype)
     operand = "out" if "out" in inspect.signature(backward).parameters else "x"
     out = function(x)
     slope = backward(np.ones_like(x), **{operand: out if operand == "out" else x})
@@ -202,7 +246,7 @@ def plain_convolution(x, W, b, stride, padding):
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
-@pytest.mark.parametrize("padding", [(0, 0), (2, 1)])
+@pytest.mark.parametrize("padding", [(0, 0), (2, 1), (1, 0), (0, 1)])
 def test_convolution_is_its_definition(stride, padding):
     x, W, b = RNG.normal(size=(2, 6, 7, 3)), RNG.normal(size=(3, 2, 3, 4)), RNG.normal(size=4)
     assert np.allclose(conv2d(x, W, b, stride, padding), plain_convolution(x, W, b, stride, padding), atol=1e-13)
@@ -224,7 +268,10 @@ def test_pooling_by_hand():
         (lambda: conv1d(np.ones((2, 3, 4)), np.ones((5, 4, 6))), "a kernel of .1, 5. does not fit into x of .1, 3."),
         (lambda: conv1d(np.ones((2, 3, 4)), np.ones((2, 5, 6))), "W has I=5 input features but x has I=4"),
         (lambda: conv2d(np.ones((2, 3, 4)), np.ones((2, 2, 4, 6))), "x needs the axes .B, Y, X, I."),
+        (lambda: conv2d(np.ones((2, 3, 3, 4)), np.ones((2, 2, 4, 6)), np.ones(5)), "b has O=5 .* but W has O=6"),
         (lambda: max_pool(np.ones((1, 2, 2, 1)), 3), "windows of 3 x 3 do not fit"),
+        (lambda: max_pool(np.ones((1, 2, 6, 1)), 3), "windows of 3 x 3 do not fit"),
+        (lambda: mean_pool(np.ones((1, 6, 2, 1)), 3), "windows of 3 x 3 do not fit"),
         (lambda: conv2d(np.ones((1, 4, 4, 2)), np.ones((2, 2, 2, 3)), stride=0), "stride must be a whole number"),
     ],
 )
@@ -235,7 +282,9 @@ def test_convolution_errors(call, says):
 
 def test_mse_by_hand():
     loss = mse(np.array([1.0, 2.0]), np.array([3.0, 2.5]))
-    assert loss == (2.125, 4.25, 2)
+    assert loss == (2.125, 4.25, 2) and loss.count.dtype == np.int64
+    one = np.array([3.0]), np.array([1.0])
+    assert mse(*one) == (4, 4, 1) and mse_backward(Loss(1.0), *one) == ([4], [-4])
     with pytest.raises(ValueError, match="must have one shape"):
         mse(np.ones(2), np.ones((2, 1)))
 
@@ -250,3 +299,5 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex():
     mask = np.array([[True, False, True], [False] * 3])
     expected = np.array([[0.4, 0, 0.6], [0, 0, 0]])
     assert sparsemax(np.array([[1.0, 99.0, 1.2], [1, 2, 3]]), mask) == pytest.approx(expected)
+    with pytest.raises(TypeError, match="mask must be boolean"):
+        sparsemax(scores, np.ones(6))

@@ -180,10 +180,13 @@ def test_dropout_between_layers():
 
 
 def test_no_state_has_no_gradient():
-    op, params, inputs, _ = stack(gru)
+    op, params, inputs, states = stack(gru)
     out, cache = op.forward(params, inputs)
     (_, dstate), _ = op.backward(tree.map(np.ones_like, out), cache)
     assert dstate is None
+    out, cache = op.forward(params, inputs, states)
+    (_, dstate), _ = op.backward(tree.map(np.ones_like, out), cache)
+    assert isinstance(dstate, tuple) and [type(part) for part in dstate] == [gru.State] * 3
 
 
 def test_residual_hides_what_stands_in_the_padding():
@@ -214,3 +217,23 @@ def test_layers_say_what_is_wrong(change, message):
         op.forward(*change(params, inputs, states))
     with pytest.raises(ValueError, match="L must be a whole number of at least 1"):
         op.init(RNG, I=I, N=N, L=0)
+
+
+@EACH
+def test_init_is_uniform_within_one_over_the_root_of_the_width(cell):
+    params = cell.init(np.random.default_rng(0), I=300, N=64)
+    for name in ("W_input", "W_hidden"):
+        assert -0.125 <= params[name].min() < -0.12 and 0.12 < params[name].max() <= 0.125
+        assert abs(params[name].mean()) < 0.01 and params[name].std() == pytest.approx(0.125 / 3**0.5, rel=0.05)
+
+
+def test_the_flow_of_both_directions_is_that_of_each():
+    params, inputs = BOTH.init(RNG, I=I, N=N), RNG.normal(size=(B, T, I))
+    (outputs, last), cache = BOTH.forward(params, inputs, lengths=LENGTHS)
+    d, dlast = RNG.normal(size=outputs.shape), tree.map(lambda x: RNG.normal(size=x.shape), last)
+    flows = BOTH.flow((d, dlast), cache)
+    ahead = gru.flow((d[..., :N], dlast.forward), cache.caches.forward)
+    back = gru.flow((d[..., N:], dlast.backward), cache.caches.backward)
+    for flow, alone in ((flows.forward, ahead), (flows.backward, back)):
+        for (path, part), (_, expected) in zip(tree.leaves(flow), tree.leaves(alone), strict=True):
+            assert (part == expected).all() and part.any(), path
