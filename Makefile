@@ -7,12 +7,14 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export VECLIB_MAXIMUM_THREADS = 1
 
-.PHONY: help demo look test lint parity oldest clean
+.PHONY: help demo look test long mutate lint parity oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (3 minutes)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
-	@echo "make test    the whole test suite (about a minute)"
+	@echo "make test    the whole test suite (about two minutes)"
+	@echo "make long    proofs over many more seeds: what the checker says about right gradients and about noise (3 minutes)"
+	@echo "make mutate  change one thing at a time in the formulas: a test must notice (10 minutes)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
 	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"
@@ -28,6 +30,12 @@ look: .venv/test
 
 test: .venv/test
 	.venv/bin/python -m pytest -n 2 $(OPTIONS)
+
+long: .venv/test
+	.venv/bin/python -m pytest -n 2 -m long $(OPTIONS)
+
+mutate: .venv/test
+	.venv/bin/python tests/mutate.py $(OPTIONS)
 
 lint: .venv/dev
 	.venv/bin/ruff check .

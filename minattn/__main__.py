@@ -14,7 +14,10 @@ COMMANDS = {
     "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
     "classify": ("minattn.classify", "attention over images and sounds: written digits, spoken digits (a minute)"),
     "write": ("minattn.write", "a Transformer and an LSTM of equal size learn to write the manual (a few minutes)"),
-    "gradcheck": ("minattn.gradcheck.command", "compare every gradient of an op with the complex step"),
+    "gradcheck": (
+        "minattn.gradcheck.command",
+        "compare gradients with numbers: those of an op here, or in your FILE.py",
+    ),
 }
 
 

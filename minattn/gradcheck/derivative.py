@@ -61,6 +61,13 @@ def one_sided(function, point, dout, path, v, h):
     return np.array(list(slopes))
 
 
+def slopes(function, point, dout, path, place, steps):
+    """The slopes of one element between steps that grow: constant but for curvature and kinks."""
+    outs = _alone(function, own(point), path)(np.full(len(steps), place), np.asarray(steps))
+    above, below = ({at: out[part] for at, out in outs.items()} for part in (slice(1, None), slice(-1)))
+    return project(difference_of(above, below), dout) / np.diff(steps)
+
+
 class Slope(NamedTuple):
     """d sum(out * dout) along a direction, by the complex step and by differences, and how far two differences are
     apart. The first is None where forward refuses complex numbers; where the two differ, forward is not analytic."""
@@ -179,7 +186,11 @@ def _together(function, point, path):
             copies.reshape(len(places), -1)[np.arange(len(places)), places] += steps
             return copies
 
-        return _leaves(function(_replace(point, path, move)))
+        outs = _leaves(function(_replace(point, path, move)))
+        for at, out in outs.items():
+            if out.shape == expected[at].shape[1:]:  # this leaf does not move it
+                outs[at] = np.broadcast_to(out, (len(places), *out.shape))
+        return outs
 
     try:
         with warnings.catch_warnings():

@@ -21,7 +21,7 @@ CLEAR = 1e-5  # an error of less might be called anything
 class Wrong(NamedTuple):
     """What the rules are shown: a wrong row, all rows, and the problem that it comes from.
 
-    backward(dout) -> {path: gradient}: the same backward for another upstream gradient.
+    backward(dout) -> {path: gradient}: the same backward for another upstream gradient; None where there is none.
     """
 
     row: Any
@@ -53,7 +53,8 @@ def diagnose(problem, report, point, dout, out, reference=None):
     for row in wrong:
         if row.name not in named:
             known = rules.RULES if row.name in clear else (rules.float32_inside,)
-            found = rules.first(Wrong(row, report.rows, leaves, out, dout, backward), known)
+            ask = backward if problem.upstream else None
+            found = rules.first(Wrong(row, report.rows, leaves, out, dout, ask), known)
             likenesses += [found] if found else []
     return faults, tuple(_joined(likenesses))
 
@@ -76,7 +77,11 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
                     continue
                 if not _same(output_of(out), found):
                     continue
-                alike = {row.name for row in report.rows if _same(row.analytic, gradients.get(row.name))}
+                alike = {
+                    row.name
+                    for row in report.rows
+                    if row.name in bound.places and _same(row.analytic, gradients.get(row.name))
+                }
                 likeness = Likeness(tuple(row.name for row in wrong), bug.name, bug.why, bug.formula)
                 if len(alike) == len(report.rows):
                     return [likeness]

@@ -10,7 +10,7 @@ MEANING = {"t": "step", "s": "step", "b": "sequence", "h": "head", "g": "group"}
 def names_of(shape, letters):
     """A short name for each axis: lower-case letters where they are known, else their numbers."""
     if not letters or len(letters) > len(shape):
-        return [f"axis {i}" for i in range(len(shape))] if len(shape) > 1 else ["i"] * len(shape)
+        return [f"axis {i}" for i in range(len(shape))]
     extra = len(shape) - len(letters)
     leading = LEADING[:extra] if extra <= len(LEADING) else [f"axis {i}" for i in range(extra)]
     return [*leading, *(letter.lower() for letter in letters)]
@@ -25,7 +25,7 @@ def element(name, index, shape, letters):
             gate, i = divmod(int(i), n // times)
             parts.append(f"gate={GATES[times][gate] if times in GATES else gate}")
             axis = axis[-1]
-        parts.append(f"{int(i)}" if axis.startswith("axis") or axis == "i" else f"{axis}={int(i)}")
+        parts.append(f"{int(i)}" if axis.startswith("axis") else f"{axis}={int(i)}")
     return f"{name}[{', '.join(parts)}]"
 
 
@@ -35,6 +35,11 @@ def where(wrong, letters, numeric=None):
         return ""
     if numeric is not None and numeric.shape == wrong.shape and np.array_equal(wrong, numeric == 0):
         return "just where the true gradient is 0, masked, padded or never read"
+    if wrong.ndim >= 2:
+        places = wrong.reshape(-1, *wrong.shape[-2:]).any(axis=0)
+        for called, part in (("above", np.triu(np.ones_like(places), 1)), ("below", np.tril(np.ones_like(places), -1))):
+            if min(places.shape) > 2 and not (places & ~part).any() and 2 * places.sum() > part.sum():
+                return f"all {called} the diagonal"
     names = names_of(wrong.shape, letters)
     for axis, name in enumerate(names):
         others = tuple(a for a in range(wrong.ndim) if a != axis)
@@ -48,23 +53,20 @@ def where(wrong, letters, numeric=None):
                 return f"in the {' and '.join(which)} gate{'s' if len(which) > 1 else ''}"
         if n < 2 or touched.all():
             continue
-        if touched.sum() == 1:
-            return f"all in {_one(name, int(touched.argmax()), n)}"
-        if (~touched).sum() == 1:
-            return f"everywhere but in {_one(name, int(touched.argmin()), n)}"
         hit = np.flatnonzero(touched)
-        return f"all in {MEANING.get(name, name)}s {', '.join(map(str, hit[:6]))}{', ...' if len(hit) > 6 else ''}"
-    if wrong.ndim >= 2 and wrong.shape[-1] > 1 and wrong.shape[-2] > 1:
-        above = np.triu(np.ones(wrong.shape[-2:], dtype=bool), 1)
-        for part, called in ((above, "above the diagonal"), (above.mT, "below the diagonal")):
-            if part.any() and not (wrong & ~part).any():
-                return f"all {called}"
+        if len(hit) == n - 1 > 1:
+            full = np.delete(wrong, touched.argmin(), axis=axis).all()
+            return f"{'everywhere but' if full else 'none'} in {_some(name, np.flatnonzero(~touched), n)}"
+        return f"all in {_some(name, hit, n)}"
     return ""
 
 
-def _one(name, i, n):
-    place = {0: "the first", n - 1: "the last"}.get(i)
-    called = MEANING.get(name)
-    if called is None:
-        return f"{name}={i}" if not name.startswith("axis") and name != "i" else f"index {i} of {name}"
-    return f"{called} {name}={i}" + (f", {place}" if place else "")
+def _some(name, places, n):
+    """Indices of an axis: step t=4, the last; heads h=1, 3; m=2; index 5 of axis 0."""
+    shown = ", ".join(map(str, places[:6])) + (", ..." if len(places) > 6 else "")
+    several, place = len(places) > 1, {0: ", the first", n - 1: ", the last"}.get(int(places[0]), "")
+    if name.startswith("axis"):
+        return f"{'indices' if several else 'index'} {shown} of {name}"
+    meaning = MEANING.get(name)
+    called = f"{meaning}{'s' * several} {name}" if meaning else name
+    return f"{called}={shown}{place if meaning and not several else ''}"

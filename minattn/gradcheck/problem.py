@@ -177,7 +177,7 @@ def _split(style, result, point, title):
         return _only(result[:-1]), "names", ()
     if extras and several and len(result) > extras:
         return _only(result[:-extras]), "names", result[-extras:]
-    if (style.asks and not extras) or (style.lead == 1 and not style.rest):
+    if not extras and (style.asks or (style.lead == 1 and not style.rest)):
         return result, "names", ()
     if not several and not style.asks and (style.rest or style.lead == len(point) + 1 > 2):
         return result, "in order", ()
@@ -202,7 +202,7 @@ def _upstreams(dout, count):
     if count == 1:
         return (dout,)
     if not isinstance(dout, (tuple, list)) or len(dout) != count:
-        came = f"{len(dout)} outputs" if isinstance(dout, (tuple, list)) else "one"
+        came = f"{len(dout)} outputs" if isinstance(dout, (tuple, list)) else "one output"
         raise TypeError(f"backward takes {count} gradients, one for each output, but forward returned {came}")
     return dout
 

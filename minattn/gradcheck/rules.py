@@ -44,7 +44,10 @@ def nan_in_dead_rows(wrong):
 def nothing(wrong):
     analytic, numeric = _both(wrong)
     if analytic.size and not analytic.any() and numeric.any():
-        return "a way that was forgotten", f"It is 0 everywhere, but forward depends on {wrong.row.name}."
+        return "a way that was forgotten", (
+            f"It is 0 everywhere, but forward depends on {wrong.row.name}: a term was left out, or = stands where += "
+            f"should, and what was assigned last is 0."
+        )
     return None
 
 
@@ -140,6 +143,8 @@ def factor_of_another_array(wrong):
 def upstream(wrong):
     """How it answers to another upstream gradient."""
     analytic, numeric = _both(wrong)
+    if wrong.backward is None:
+        return None
     twice = wrong.backward(tree.map(lambda d: 2 * d, wrong.dout)).get(wrong.row.name)
     if twice is None or analytic.shape != numeric.shape:
         return None
@@ -157,7 +162,7 @@ def one_of_a_sum(wrong):
     """Only the last, or the first, of several contributions is there: = in the place of +=."""
     analytic, _ = _both(wrong)
     outs = [leaf for _, leaf in tree.leaves(wrong.dout)]
-    if len(outs) != 1 or not analytic.any():
+    if wrong.backward is None or len(outs) != 1 or not analytic.any():
         return None
     (d,) = outs
     for axis in range(max(0, d.ndim - 1)):
@@ -235,7 +240,9 @@ def gates_in_another_order(wrong):
             continue
         blocks = np.split(numeric, count, axis=axis)
         found = np.split(analytic, count, axis=axis)
-        order = [next((j for j, b in enumerate(blocks) if _same(f, b)), None) for f in found]
+        order = [
+            next((j for j, b in enumerate(blocks) if _same(f, b) or not (f.any() or b.any())), None) for f in found
+        ]
         if None not in order and sorted(order) == list(range(count)) and order != list(range(count)):
             name = names_of(numeric.shape, wrong.row.letters)[axis]
             return "gates in another order", (
@@ -430,14 +437,17 @@ def _constant(c, wrong):
     for name, shape, _ in arrays[-1:]:
         if len(shape) > 1:
             sizes.setdefault(math.prod(shape[:-1]), f"all rows of {name}")
-    named = dict(plain)
+    named = list(plain.items())
     for n, axis in sizes.items():
         if n > 1:
-            named.setdefault(1 / n, (f"1/{n}", f"A mean over {axis} in the place of a sum, or that mean taken twice."))
-            named.setdefault(float(n), (f"{n}", f"A mean over {axis} in forward whose 1/{n} backward forgot."))
-            named.setdefault(math.sqrt(n), (f"sqrt({n})", f"A scale of 1/sqrt({axis}) that backward forgot."))
-            named.setdefault(1 / math.sqrt(n), (f"1/sqrt({n})", f"A scale of 1/sqrt({axis}) used once too often."))
-    return next((text for value, text in named.items() if abs(c - value) <= SAME * abs(value)), None)
+            named += [
+                (1 / n, (f"1/{n}", f"A mean over {axis} in the place of a sum, or that mean taken twice.")),
+                (float(n), (f"{n}", f"A mean over {axis} in forward whose 1/{n} backward forgot.")),
+                (math.sqrt(n), (f"sqrt({n})", f"A scale of 1/sqrt({axis}) that backward forgot.")),
+                (1 / math.sqrt(n), (f"1/sqrt({n})", f"A scale of 1/sqrt({axis}) used once too often.")),
+            ]
+    fitting = [text for value, text in named if abs(c - value) <= SAME * abs(value)]
+    return (fitting[0][0], " Or: ".join(dict.fromkeys(why for _, why in fitting))) if fitting else None
 
 
 def _broadcasts(shape, target):

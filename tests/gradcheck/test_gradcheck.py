@@ -1,6 +1,8 @@
 """The checker itself: exact where the truth is known, and loud where a backward is wrong."""
 
+import argparse
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +11,16 @@ import pytest
 from minattn import tree
 from minattn.attention import dot
 from minattn.gradcheck import adjoint, central_difference, check, complex_step
-from minattn.gradcheck.command import main as command
+from minattn.gradcheck.command import add_arguments, main
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3))
+
+
+def command(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return main(parser.parse_args(words))
 
 
 def op(forward, backward):
@@ -117,20 +125,22 @@ def test_large_shapes_by_the_adjoint():
 
 
 def test_command(capsys):
-    assert command(SimpleNamespace(name=["dot", "softmax"], seed=1)) == 0
+    assert command("dot", "softmax", "--seed", "1") == 0
     out = capsys.readouterr().out
-    assert "dot  (" in out and "ok    query" in out and "every gradient is right" in out
-    assert command(SimpleNamespace(name=["list"], seed=0)) == 0
+    assert re.search(r"^dot  \(\d\d cases\)$", out, re.MULTILINE)
+    assert "ok    query" in out and "every gradient is right" in out
+    assert command("list") == 0
     assert "seq2seq-additive" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no op is called 'dto'; there are softmax"):
-        command(SimpleNamespace(name=["dto"], seed=0))
+        command("dto")
 
 
 def test_command_tells_a_wrong_gradient(capsys, monkeypatch):
     right = dot.backward
     monkeypatch.setattr(dot, "backward", lambda d, cache: tree.map(lambda g: 2 * g, right(d, cache)))
-    assert command(SimpleNamespace(name=["dot"], seed=0)) == 1
-    assert "WRONG query" in capsys.readouterr().out
+    assert command("dot") == 1
+    out = capsys.readouterr().out
+    assert "WRONG query" in out and "every element wrong" in out and "looks like: a factor of 2" in out
 
 
 def test_a_forward_that_loses_the_imaginary_part_is_suspected():
@@ -147,6 +157,6 @@ def test_backward_must_return_a_pair():
 
 def test_command_shows_where_a_backward_breaks(capsys, monkeypatch):
     monkeypatch.setattr(dot, "backward", lambda d, cache: d @ d)
-    assert command(SimpleNamespace(name=["dot"], seed=0)) == 1
+    assert command("dot") == 1
     out = capsys.readouterr().out
     assert "Traceback" in out and "in the case 'batch'" in out and "1 is WRONG" in out
