@@ -161,8 +161,10 @@ def _report(problem, rng, tolerance, max_elements, reference, diagnose, method, 
     _refuse_output(out, problem)
     out = own(out)
     dout = _upstream(out, rng) if problem.upstream else tree.map(np.ones_like, out)
-    written = _changed(before, point, "forward")
-    faults = written + _not_the_same_twice(problem, before, out) + _nan(before, out)
+    written, random = _changed(before, point, "forward"), _not_the_same_twice(problem, before, out)
+    if random:  # then no number means anything
+        return Report([], 0.0, tolerance or TOLERANCE, problem.title, tuple(written + random))
+    faults = written + _nan(before, out)
     point, given = own(before), own(dout)
     called = problem.call(point)
     between = own(point)
@@ -394,7 +396,8 @@ def _derive(problem, point, dout, chosen, method, eps, single, rng):
     numeric, some = dict(tree.leaves(differences())), sorted(loose)
     note = f"forward {why[some[0]]}: {', '.join(some)} by central differences, to {promised:g}"
     if tight := leaves.keys() - loose:
-        exact = dict(tree.leaves(_strictly(complex_step, problem.out, point, dout, chosen)))
+        only = chosen | {path: np.zeros(0, dtype=int) for path in loose}  # those take no complex numbers
+        exact = dict(tree.leaves(_strictly(complex_step, problem.out, point, dout, only)))
         numeric |= {path: exact[path] for path in tight}
     return numeric, (note,), loose
 
@@ -422,7 +425,7 @@ def _not_analytic(function, point, dout, path, rng):
         found = there.exact is not None and agrees(there)
     except Exception:  # other numbers need not be allowed
         found = False
-    return "" if found else "is not analytic (abs, .real, float, norm?)"
+    return "" if found else "is not analytic (abs, .real, float, norm, var?)"
 
 
 def _strictly(derivative, *arguments):
@@ -484,10 +487,14 @@ def _not_the_same_twice(problem, point, out):
 
 def _nan(point, out):
     """Where forward is no number, backward cannot be judged."""
-    if not all(np.isfinite(leaf).all() for _, leaf in tree.leaves(point)):
-        return []
+    came = [path for path, leaf in tree.leaves(point) if not np.isfinite(leaf).all()]
     many = sum(int(np.isnan(leaf).sum()) for _, leaf in tree.leaves(out) if floating(leaf))
-    return [f"forward gives NaN in {many:,} places, from numbers that are all finite"] if many else []
+    why = f"NaN or infinity in {', '.join(came)} reaches it" if came else "from numbers that are all finite"
+    return (
+        [f"forward gives NaN in {many:,} place{'s' * (many > 1)}, {why}: no gradient can be judged there"]
+        if many
+        else []
+    )
 
 
 def _changed(before, after, who):

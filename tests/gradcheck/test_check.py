@@ -202,7 +202,7 @@ def test_only_the_arrays_that_need_it():
     x, y = RNG.normal(size=(2, 3, 4))
     report = gradcheck(forward, lambda d, x, y: (d * np.sign(x), 2 * d * y), (x, y))
     assert report and report.notes == (
-        "forward is not analytic (abs, .real, float, norm?): x by central differences, to 1e-07",
+        "forward is not analytic (abs, .real, float, norm, var?): x by central differences, to 1e-07",
     )
     assert [row.tolerance for row in report.rows] == [1e-7, 1e-12]
     assert not gradcheck(forward, lambda d, x, y: (d * np.sign(x), 2 * d * y * (1 + 1e-10)), (x, y))
@@ -480,7 +480,35 @@ def test_nan_in_forward_is_a_fault():
             return np.log(x)
 
     report = gradcheck(forward, lambda d, x: d / x, (np.array([1.0, -1.0, 2.0]),))
-    assert not report and "forward gives NaN in 1 places, from numbers that are all finite" in report.faults
+    assert not report and "forward gives NaN in 1 place, from numbers that are all finite" in str(report)
+
+
+def test_nan_that_reaches_the_output_is_a_fault():
+    """Where nothing can be measured, nothing passes."""
+    x = np.array([[np.nan, 1.0, -2.0]])
+    nonsense = lambda d, c: np.array([[777.0, d[0, 1], 0.0]])  # noqa: E731
+    report = gradcheck(lambda x: (np.maximum(x, 0), x), nonsense, (x,))
+    assert not report and "in 1 place, NaN or infinity in x reaches it" in str(report)
+
+
+def test_some_arguments_alone_go_through_a_real_buffer():
+    def forward(x, b):
+        out = np.zeros(x.shape)
+        out[:] = 2 * x
+        return out + b
+
+    report = gradcheck(forward, lambda d, x, b: (2 * d, d.sum(axis=0)), (X, X[0]))
+    assert report and "forward takes no complex numbers: x by central differences" in str(report)
+    assert not gradcheck(forward, lambda d, x, b: (2 * d, d.mean(axis=0)), (X, X[0]))
+
+
+def test_a_random_forward_is_said_alone():
+    def forward(x):
+        keep = np.random.random(x.shape) < 0.5  # noqa: NPY002
+        return x * keep, keep
+
+    report = gradcheck(forward, lambda d, keep: d * keep, (X,))
+    assert not report and not report.rows and not report.likenesses and len(report.faults) == 1
 
 
 @pytest.mark.parametrize("method", ["auto", "complex", "central"])

@@ -70,6 +70,33 @@ def test_silent_about_noise(seeds):
     assert said_nothing >= (2000 if len(seeds) > 1000 else 40)
 
 
+def test_silent_where_names_alone_are_wrong():
+    """The gradients came, under other names: no mistake of the zoo has been made."""
+
+    def backward(dy, cache):
+        dx, dgamma, dbeta = RIGHT["norm_grad"](dy, cache)
+        return dx, {"scale": dgamma, "shift": dbeta}
+
+    report = gradcheck(RIGHT["norm"], backward, strangers.inputs("norm", np.random.default_rng(0)))
+    assert not report and not report.likenesses, report
+
+
+def test_silent_about_the_upstream_gradient_of_a_loss():
+    """A loss has none: what is added wrongly must not be called not linear."""
+
+    def loss(x):
+        return (x * x).sum(), 2 * x + 0.1
+
+    report = gradcheck(loss, inputs=(np.random.default_rng(0).normal(size=(3, 4)),))
+    assert not report and not report.likenesses, report
+
+
+def test_a_factor_that_has_several_reasons_tells_them_all():
+    x, w, b = (np.random.default_rng(0).normal(size=shape) for shape in ((2, 3), (3, 4), (4,)))
+    report = gradcheck(lambda x, w, b: x @ w + b, lambda d, x, w, b: (d @ w.T, x.T @ d, d.mean(axis=0)), (x, w, b))
+    assert "A 2 is missing" in str(report) and "Or: A mean over axis 0 of x in the place of a sum" in str(report)
+
+
 def other_sizes(name, rng):
     """The inputs of a stranger with every size drawn anew."""
     sizes = {}
