@@ -35,6 +35,7 @@ FINE = 2.0**-17, 2.0**-22  # smaller steps for elements that may have a kink wit
 NEAR, ROUNDING, NUDGES, EPSILON = 1e-6, 4, 4, 2.0**-52  # a small error is compared with what rounding does
 ROUGH, SAME = 1e-2, 1e-9  # float32 may be so far off where the same backward is right, to so much, in float64
 BITS = 64  # so many last bits of the largest gradient of the problem are rounding in any array
+MISSING = "no gradient came back"
 FLOOR = 1e-3  # of the largest gradient of the problem, that of the output included
 DIRECTIONS = 3  # random directions in which an array is checked that is too large for every element
 __tracebackhide__ = True  # pytest shows the test and the forward or backward that raised, not the way there
@@ -191,11 +192,11 @@ def _report(problem, rng, tolerance, max_elements, reference, diagnose, method, 
         whole = name in chosen and row.wrong is not None
         rows.append(_directions(at, row, chosen[name], name in loose, rng) if whole else row)
     known = {path for path, _ in tree.leaves(numeric)}
-    rows += [
-        Row(name, np.shape(extra), math.inf, "a gradient for something that has none")
-        for name, extra in analytic.items()
-        if name not in known and floating(extra)
-    ]
+    extras = {name: np.shape(x) for name, x in analytic.items() if name not in known and floating(x)}
+    rows = [_missing(row, extras) if row.remark == MISSING else row for row in rows]
+    rows += [Row(name, shape, math.inf, _superfluous(name, before)) for name, shape in extras.items()]
+    if narrow:
+        notes += (f"float32: judged by the norm of the error, to {standard:g}",)
     report = Report(rows, floor, standard, problem.title, tuple(faults), (), notes)
     if diagnose:
         from minattn.gradcheck.diagnosis import diagnose as look  # it knows the whole library
@@ -205,6 +206,23 @@ def _report(problem, rng, tolerance, max_elements, reference, diagnose, method, 
             faults, likenesses = look(problem, report, before, dout, out, reference)
         report = report._replace(faults=report.faults + faults, likenesses=likenesses)
     return report
+
+
+def _missing(row, extras):
+    """No gradient for an argument: it came under another name, or none was meant to come."""
+    if row.shape in extras.values():
+        names = ", ".join(name for name, shape in extras.items() if shape == row.shape)
+        return row._replace(
+            remark=f"{MISSING}, but one of this shape called {names}: is that it? Use the argument's name"
+        )
+    return row._replace(remark=f"{MISSING}: data that needs none goes into options={{'{row.name}': ...}}")
+
+
+def _superfluous(name, point):
+    """A gradient for nothing: for integers, or for a name that no argument has."""
+    leaf = dict(tree.leaves(point)).get(name)
+    integers = "" if leaf is None else f": {name} is {leaf.dtype}, write {name}.astype(float) if it should have one"
+    return f"a gradient for something that has none{integers}"
 
 
 class _Scale(NamedTuple):
@@ -223,7 +241,7 @@ def _row(at, name, analytic, numeric, tolerance, chosen=None, loose=False):
     letters = at.problem.axes.get(name, at.problem.axes.get(name.rsplit(".", 1)[-1], ()))
     row = Row(name, numeric.shape, math.inf, "", tolerance, letters=tuple(letters))
     if analytic is None:
-        return row._replace(remark="no gradient came back")
+        return row._replace(remark=MISSING)
     row = row._replace(analytic=analytic, numeric=numeric)
     if analytic.shape != numeric.shape:
         return row._replace(remark=f"the gradient has shape {analytic.shape}, but {name} has {numeric.shape}")

@@ -11,7 +11,7 @@ import numpy as np
 from minattn import tree
 from minattn.gradcheck import rules
 from minattn.gradcheck.derivative import floating
-from minattn.gradcheck.reference import candidates, output_of
+from minattn.gradcheck.reference import candidates, output_of, wants
 from minattn.gradcheck.report import Likeness
 
 SAME = 1e-7  # two gradients are one, relative to the largest number of the array
@@ -108,7 +108,8 @@ def _compare_outputs(problem, point, out, reference):
                 return (f"forward is not {name}. It looks like: {bug.name}. {bug.why} Right: {bug.formula}",)
         return (f"forward is not {name}: the outputs differ, whatever the gradients say",)
     raise ValueError(
-        f"reference={reference!r} cannot be called with {', '.join(problem.point)}: their shapes do not fit"
+        f"reference={reference!r} cannot be called with {', '.join(problem.point)}: it takes "
+        f"{', '.join(wants(reference))}, in this order or by these names, in shapes of its own"
     )
 
 

@@ -101,7 +101,7 @@ def of_op(op, params, inputs, options=None, axes=None):
 
 def of_functions(forward, backward, inputs, params=None, options=None, names=None, axes=None):
     """Two functions, or one that returns its own gradients."""
-    params, options, names = params or {}, options or {}, _called(forward, inputs, names)
+    params, options, names = params or {}, options or {}, _called(forward, inputs, names, backward)
     if shared := set(names) & set(params):
         raise ValueError(f"{', '.join(shared)} came twice, among the inputs and among the params")
     point, arrays = own(dict(zip(names, inputs, strict=True)) | params), [*names, *params]
@@ -270,15 +270,23 @@ def fresh(options):
     }
 
 
-def _called(function, inputs, names=None):
-    """Names for the inputs: those given, else those of the first arguments; numbers stand in for *args."""
+def _called(function, inputs, names=None, backward=None):
+    """Names for the inputs: those given, else those of the first arguments; numbers stand in for *args.
+
+    What is written in C may tell no names, as np.tanh before NumPy 2.3: then those of backward, behind the gradient.
+    """
     if names is None:
-        named = [p.name for p in _parameters(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        named = named[: len(inputs)]
+        named = _positional(function)[: len(inputs)]
+        behind = [] if backward is None else _positional(backward)[1 : len(inputs) + 1]
+        named = behind if not _parameters(function) and len(behind) == len(inputs) else named
         return named + [f"input_{i}" for i in range(len(named), len(inputs))]
     if len(names) != len(inputs):
         raise ValueError(f"{len(names)} names came for {len(inputs)} inputs: {', '.join(names)}")
     return list(names)
+
+
+def _positional(function):
+    return [p.name for p in _parameters(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _parameters(function):

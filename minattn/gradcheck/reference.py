@@ -154,6 +154,11 @@ def _slots(name):
     return given + params, "mask" in option_names(op)
 
 
+def wants(name):
+    """The names of the arrays that an op of the registry takes, inputs first."""
+    return [path for _, path in _slots(name)[0]]
+
+
 @functools.cache
 def _registry():
     return registry()

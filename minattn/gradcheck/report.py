@@ -46,7 +46,11 @@ class Row(NamedTuple):
         place = where(self.wrong, self.letters, self.numeric)
         found, right = self.analytic[self.worst], self.numeric[self.worst]
         at = element(self.name, self.worst, self.shape, self.letters)
-        return [f"{share} wrong{': ' + place if place else ''}", f"{at} is {found:.6g}, should be {right:.6g}"]
+        digits = ".6g" if f"{found:.6g}" != f"{right:.6g}" else ".17g"
+        return [
+            f"{share} wrong{': ' + place if place else ''}",
+            f"{at} is {found:{digits}}, should be {right:{digits}}",
+        ]
 
 
 class Likeness(NamedTuple):

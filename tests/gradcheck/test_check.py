@@ -491,6 +491,28 @@ def test_nan_that_reaches_the_output_is_a_fault():
     assert not report and "in 1 place, NaN or infinity in x reaches it" in str(report)
 
 
+def test_a_gradient_under_another_name_or_for_integers():
+    found = str(gradcheck(lambda x, g: x * g, lambda d, x, g: {"x": d * g, "gamma": (d * x).sum(axis=0)}, (X, X[0])))
+    assert "no gradient came back, but one of this shape called gamma: is that it? Use the argument's name" in found
+    data = str(gradcheck(lambda W, x: ((x @ W).sum(), {"W": x.sum(axis=0)}), inputs=(X[0], X)))
+    assert "no gradient came back: data that needs none goes into options={'x': ...}" in data
+    whole = str(gradcheck(lambda x, y: x * y, lambda d, x, y: (d * y, d * x), (X, np.ones(X.shape, dtype=int))))
+    assert "a gradient for something that has none: y is int64, write y.astype(float) if it should have one" in whole
+
+
+def test_float32_says_how_it_was_judged():
+    assert "float32: judged by the norm of the error, to 1e-05" in str(
+        gradcheck(lambda x: x * x, lambda d, x: 2 * d * x, (X.astype(np.float32),))
+    )
+
+
+def test_numbers_that_differ_are_printed_so():
+    found = str(gradcheck(lambda x: x * x, lambda d, x: 2 * d * x * (1 + 1e-9), (X,)))
+    (line,) = [line for line in found.splitlines() if "should be" in line]
+    left, right = line.split(" is ")[1].split(", should be ")
+    assert left != right
+
+
 def test_some_arguments_alone_go_through_a_real_buffer():
     def forward(x, b):
         out = np.zeros(x.shape)
