@@ -14,7 +14,7 @@ import numpy as np
 from minattn.attention import cases as attention_cases
 from minattn.gradcheck import files
 from minattn.gradcheck.check import TOLERANCE, check_case, gradcheck
-from minattn.gradcheck.registry import registry
+from minattn.gradcheck.registry import registry, unknown
 from minattn.gradcheck.report import Report
 from minattn.op import case_params
 
@@ -80,8 +80,9 @@ def main(arguments):
         print(json.dumps(list(known)) if arguments.json else "\n".join(known))
         return RIGHT
     names = [one for name in arguments.name for one in (known if name == "all" else [name])]
-    if unknown := [name for name in names if name not in known and not _is_file(name)]:
-        raise ValueError(f"no op is called {unknown[0]!r}; there are {', '.join(known)}, and files that end in .py")
+    for name in names:
+        if name not in known and not _is_file(name):
+            raise unknown(name, [*known, "all", "list"])
     begin, checks = time.perf_counter(), []
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         for check in _checks(names, known, dict(arguments.shape), arguments.seed):

@@ -63,16 +63,23 @@ def pairs(module):
 
 def find(module, function):
     """What stands behind :: -> its name and the pair; a function without a backward gives its own gradients."""
-    known = pairs(module)
+    known, file = pairs(module), Path(module.__file__).name
     for name, (forward, backward) in known.items():
         if function == name or (backward is not None and vars(module).get(function) is backward):
             return name, (forward, backward)
     value = vars(module).get(function)
+    if callable(getattr(value, "forward", None)) and callable(getattr(value, "backward", None)):
+        if inspect.isclass(value) and not _needs_nothing(value):
+            raise ValueError(
+                f"{function} is a class whose objects need arguments: put one into {file}, as in "
+                f"{function.lower()} = {function}(...), and check {file}::{function.lower()}"
+            )
+        return function, (value, None)
     if callable(value):
         backward = _backward_of(function, vars(module))
         return function, (value, vars(module)[backward] if backward else None)
     there = ", ".join(known) or "no pair of a function and its backward"
-    raise ValueError(f"{Path(module.__file__).name} has no function {function}; there is {there}")
+    raise ValueError(f"{file} has nothing called {function}; there is {there}")
 
 
 def names(pair):

@@ -59,6 +59,8 @@ def of(forward, backward=None, inputs=(), params=None, options=None, names=None,
         )
     if backward is None and hasattr(forward, "init") and hasattr(forward, "forward") and hasattr(forward, "backward"):
         return of_op(forward, params or {}, inputs, options, axes)
+    if inspect.isclass(forward):
+        raise TypeError(f"gradcheck needs an object, {forward.__name__}(...), but the class itself came")
     if backward is None and hasattr(forward, "forward") and hasattr(forward, "backward"):
         return of_object(forward, inputs, params, options, names, axes)
     if not callable(forward):

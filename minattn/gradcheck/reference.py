@@ -13,7 +13,7 @@ import numpy as np
 from minattn import tree, validate
 from minattn.gradcheck.derivative import floating
 from minattn.gradcheck.problem import fresh
-from minattn.gradcheck.registry import registry
+from minattn.gradcheck.registry import registry, unknown
 from minattn.op import case_params
 from minattn.op import inputs as input_names
 from minattn.op import options as option_names
@@ -87,7 +87,7 @@ def candidates(problem, point, out, reference=None, same_output=True):
     """
     known = _registry()
     if reference is not None and reference not in known:
-        raise ValueError(f"no op is called {reference!r}; there are {', '.join(known)}")
+        raise unknown(reference, known)
     names = [reference] if reference is not None else sorted(known, key=lambda name: name != problem.title)
     for name in names:
         for candidate in _bound(problem, point, name):

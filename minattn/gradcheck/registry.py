@@ -1,5 +1,7 @@
 """Everything here that has a gradient, by name, with the cases on which it is tried."""
 
+import difflib
+
 import numpy as np
 
 from minattn import attention, models, positions, recurrent
@@ -30,6 +32,13 @@ def registry():
         for suffix, settings in suffixes.get(name, {"": {}}).items():
             named[name + suffix] = bind(model, **settings), lambda rng, op=model: list(op.cases(rng))
     return named
+
+
+def unknown(name, known):
+    """The error for a name that is none: what was meant, where that can be guessed."""
+    near = difflib.get_close_matches(name, known, n=3)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return ValueError(f"no op is called {name!r}; {meant}")
 
 
 def function_cases(rng):

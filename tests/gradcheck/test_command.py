@@ -108,7 +108,31 @@ def test_one_function_of_several(command):
     status, out = command(code)
     assert status == 1 and "ok    x" in out and "WRONG x" in out
     status, out = command(code, "mine.py::h")
-    assert status == 2 and "mine.py has no function h; there is f, g" in out
+    assert status == 2 and "mine.py has nothing called h; there is f, g" in out
+
+
+def test_objects_of_classes_from_elsewhere(command):
+    """A class that needs arguments is no layer yet; an object of it is, wherever the class was written."""
+    layer = """
+import numpy as np
+import types
+
+class Scale:
+    def __init__(self, by):
+        self.by = by
+    def forward(self, x):
+        return self.by * x
+    def backward(self, dout):
+        return self.by * dout
+
+Elsewhere = types.new_class("Elsewhere", (Scale,))
+Elsewhere.__module__ = "elsewhere"
+lin = Elsewhere(3.0)
+gradcheck_inputs = {"lin": (np.ones((2, 3)),)}
+"""
+    status, out = command(layer, "mine.py::Scale")
+    assert status == 2 and "put one into mine.py, as in scale = Scale(...), and check mine.py::scale" in out
+    assert command(layer, "mine.py::lin")[0] == 0
 
 
 def test_a_function_alone_returns_its_gradients(command):

@@ -131,7 +131,7 @@ def test_command(capsys):
     assert "ok    query" in out and "every gradient is right" in out
     assert command("list") == 0
     assert "seq2seq-additive" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no op is called 'dto'; there are softmax"):
+    with pytest.raises(ValueError, match="no op is called 'dto'; did you mean dot"):
         command("dto")
 
 

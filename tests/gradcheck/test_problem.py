@@ -562,3 +562,16 @@ def test_a_gradient_of_another_shape_or_none_at_all():
     assert "WRONG x  (3, 4)  error inf  the gradient has shape (4,), but x has (3, 4)" in str(report)
     assert "WRONG W  (4, 5)  error inf  no gradient came back" in str(report)
     assert "WRONG V  (3, 5)  error inf  a gradient for something that has none" in str(report)
+
+
+def test_a_class_is_no_object():
+    class Scale:
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, dout):
+            return 2 * dout
+
+    assert gradcheck(Scale(), inputs=(np.ones((2, 3)),))
+    with pytest.raises(TypeError, match=r"gradcheck needs an object, Scale\(...\), but the class itself came"):
+        gradcheck(Scale, inputs=(np.ones((2, 3)),))
