@@ -115,10 +115,10 @@ def _see(layers, x, strides):
     """Convolutions, with relu between them -> features (B, Y', X', M), what each was given."""
     seen = []
     for l, stride in enumerate(strides):
-        x = relu(x) if l else x                              # (B, Y, X, I)
+        x = relu(x) if l else x                           # (B, Y, X, I)
         seen.append(x)
         W, b = layers[str(l)]["W"], layers[str(l)]["b"]
-        x = conv2d(x, W, b, stride, _padding(W, stride))     # (B, Y / stride, X / stride, M)
+        x = conv2d(x, W, b, stride, _padding(W, stride))  # (B, Y / stride, X / stride, M)
     return x, seen
 
 
