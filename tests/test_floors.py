@@ -11,10 +11,11 @@ import minattn
 
 ROOT = Path(minattn.__file__).parent
 FLOORS = {
-    "minattn": -1, "functions": 0, "masks": 0, "positions": 0, "tree": 0, "validate": 0, "op": 0,
+    "minattn": -1, "functions": 0, "masks": 0, "positions": 0, "tree": 0, "validate": 0, "threads": 0, "op": 0,
     "attention": 1, "recurrent": 1, "models": 2, "gradcheck": 3, "optim": 3, "weights": 3, "plots": 3, "data": 3,
     "pytest_plugin": 4, "reader": 4, "training": 4, "look": 5, "demo": 5, "write": 5, "classify": 5, "__main__": 6,
 }  # fmt: skip
+ALLOWED = {"pytest_plugin": {"pytest"}, "threads": {"threadpoolctl"}}  # the second only where it is installed
 SCRIPTS = 7  # make_*.py: they made the vendored files, and nothing imports them
 
 
@@ -61,7 +62,7 @@ def test_looks_down(path):
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_core_needs_only_numpy(path):
     outside = {name.split(".")[0] for name in imports(path, top_only=FLOORS[room(module_of(path))] > 2)}
-    outside -= {"minattn", "numpy", *sys.stdlib_module_names, *({"pytest"} if path.stem == "pytest_plugin" else ())}
+    outside -= {"minattn", "numpy", *sys.stdlib_module_names, *ALLOWED.get(path.stem, ())}
     assert not outside, f"{path.name} imports {outside} when it is loaded"
 
 
