@@ -10,7 +10,6 @@ import warnings
 import numpy as np
 
 from minattn import tree, validate
-from minattn.gradcheck import problem as problems
 from minattn.gradcheck.derivative import STEP, complex_step, floating, inner, own
 from minattn.gradcheck.faults import (
     changed,
@@ -24,6 +23,8 @@ from minattn.gradcheck.faults import (
 from minattn.gradcheck.measure import FLOOR, MISSING, Scale, element_by_element, in_directions, missing, superfluous
 from minattn.gradcheck.numeric import BY_DIFFERENCES, SINGLE, choose, derive, random_like
 from minattn.gradcheck.report import Report, Row
+from minattn.gradcheck.understand import of as understand
+from minattn.gradcheck.understand import of_op
 from minattn.op import case_params
 
 TOLERANCE = 1e-12
@@ -87,14 +88,14 @@ def gradcheck(
         raise ValueError(f"tolerance must be larger than 0 but is {tolerance!r}")
     if max_elements is not None:
         validate.count("max_elements", max_elements)
-    problem = problems.of(forward, backward, inputs, params, options, names, axes)
+    problem = understand(forward, backward, inputs, params, options, names, axes)
     rng = np.random.default_rng([seed, 1998]) if rng is None else rng  # not the stream that drew somebody's inputs
     return _examine(problem, rng, tolerance, max_elements, reference, diagnose, method, eps)
 
 
 def check(op, params, inputs, options=None, rng=None, *, derivative=complex_step, tolerance=TOLERANCE):
     """`gradcheck` of an op at every element, by one way of derivation and without a diagnosis -> Report."""
-    problem = problems.of_op(op, params, inputs, options)
+    problem = of_op(op, params, inputs, options)
     method = "complex" if derivative is complex_step else "central"
     return _examine(problem, rng or np.random.default_rng(0), tolerance, None, None, False, method)
 
@@ -111,7 +112,7 @@ def adjoint(op, params, inputs, options=None, rng=None):
     of |v| in the place of |J v|. It sees an error in any element, if not which.
     """
     rng = rng or np.random.default_rng(0)
-    problem = problems.of_op(op, params, inputs, options)
+    problem = of_op(op, params, inputs, options)
     out, cache = problem.call(problem.point)
     w = random_like(out, rng)
     v = tree.map(lambda x: rng.normal(size=x.shape) if floating(x) else None, problem.point)

@@ -19,13 +19,17 @@ def refuse(point):
         if leaf.dtype.kind == "c" or leaf.dtype == np.float16:
             raise TypeError(f"{path} has dtype {leaf.dtype}: a gradient is checked in float64, or float32")
     if not any(floating(leaf) for _, leaf in tree.leaves(point)):
-        came = ", ".join(f"{path} is {leaf.dtype}" for path, leaf in tree.leaves(point)) or "no inputs came"
+        came = ", ".join(f"{path} is {leaf.dtype}" for path, leaf in tree.leaves(point))
+        if not came:
+            raise ValueError("no array came: give them behind the functions, as in gradcheck(f, f_backward, (x, W))")
         raise ValueError(f"nothing here has a gradient ({came}): gradients need fractions, write x.astype(float)")
 
 
 def refuse_output(out, problem):
     if not any(floating(leaf) for _, leaf in tree.leaves(out)):
-        came = ", ".join(f"{np.asarray(leaf).dtype}" for _, leaf in tree.leaves(out)) or "None"
+        came = ", ".join(f"{np.asarray(leaf).dtype}" for _, leaf in tree.leaves(out))
+        if not came:
+            raise ValueError(f"{problem.title} returned None: is a return missing?")
         raise ValueError(f"{problem.title} returned {came}: only floating outputs have gradients")
 
 

@@ -100,6 +100,18 @@ STYLES = {
         lambda c: (lambda x, W: (x @ W, x * x), lambda dy, dz, x, W: (dy @ W.T + 2 * dz * x, c * x.T @ dy)),
         (X, W),
     ),
+    "a cache that backward does not ask for": (
+        lambda c: (lambda x, W: (x @ W, (x, W)), lambda d, x, W: (d @ W.T, c * x.T @ d)),
+        (X, W),
+    ),
+    "arrays behind the result that backward does not ask for": (
+        lambda c: (lambda x, W: (x @ W, x, W.T), lambda d, x, W: (d @ W.T, c * x.T @ d)),
+        (X, W),
+    ),
+    "two gradients and a cache that backward does not ask for": (
+        lambda c: (lambda x, W: (x @ W, x * x, {"x": x}), lambda dy, dz, x, W: (dy @ W.T + 2 * dz * x, c * x.T @ dy)),
+        (X, W),
+    ),
     "a dict of outputs": (
         lambda c: (lambda x: {"a": x * x, "b": 3 * x}, lambda d, x: c * 2 * d["a"] * x + 3 * d["b"]),
         (X,),
@@ -334,6 +346,83 @@ def test_objects_with_nested_parameters():
     assert both(lambda c: (NestedDicts(c), None), X) == ["x", "l.W", "l.b"]
 
 
+class Lists(Attributes):
+    """Parameters and gradients in two lists, written into."""
+
+    def __init__(self, c=1):
+        self.params, self.c = [W.copy(), B.copy()], c
+        self.grads = [np.zeros_like(p) for p in self.params]
+
+    def forward(self, x):
+        self.x = x
+        return np.tanh(x @ self.params[0] + self.params[1])
+
+    def backward(self, dout):
+        dz = dout * (1 - np.tanh(self.x @ self.params[0] + self.params[1]) ** 2)
+        self.grads[0][...], self.grads[1][...] = self.c * self.x.T @ dz, dz.sum(axis=0)
+        return dz @ self.params[0].T
+
+
+class Layered:
+    """Layers in an attribute, in a list and in a dict, one of them twice."""
+
+    def __init__(self, c=1):
+        back = Attributes(c)
+        back.W = V.copy()
+        back.b = RNG.normal(size=4)
+        self.first, self.layers, self.more = Attributes(), [back], {"last": Dicts()}
+
+    def forward(self, x):
+        return self.more["last"].forward(self.layers[0].forward(self.first.forward(x)))
+
+    def backward(self, dout):
+        return self.first.backward(self.layers[0].backward(self.more["last"].backward(dout)))
+
+
+class Tied:
+    """W of both layers is one array; each keeps its own gradient."""
+
+    def __init__(self, c=1):
+        self.layers = [Attributes(), Attributes(c)]
+        self.layers[1].W = self.layers[0].W = RNG.normal(size=(4, 4))
+        for layer in self.layers:
+            layer.b = RNG.normal(size=4)
+
+    def forward(self, x):
+        return self.layers[1].forward(self.layers[0].forward(x))
+
+    def backward(self, dout):
+        return self.layers[0].backward(self.layers[1].backward(dout))
+
+
+class Collected(Lists):
+    """What the layers have stands in lists of the whole, too: the same arrays."""
+
+    def __init__(self, c=1):
+        self.layer = Lists(c)
+        self.params, self.grads = self.layer.params, self.layer.grads
+
+    def forward(self, x):
+        return self.layer.forward(x)
+
+    def backward(self, dout):
+        return self.layer.backward(dout)
+
+
+def test_objects_with_lists_and_with_layers():
+    assert both(lambda c: (Lists(c), None), X) == ["x", "params.0", "params.1"]
+    first, back, last = ["first.W", "first.b"], ["layers.0.W", "layers.0.b"], ["more.last.W", "more.last.b"]
+    assert both(lambda c: (Layered(c), None), X) == ["x", *first, *back, *last]
+    assert both(lambda c: (Layered(c), None), X, params={"layers.0.W": "layers.0.dW"}) == ["x", "layers.0.W"]
+    with pytest.raises(ValueError, match="Layered has no layers.1: .* it holds 0"):
+        gradcheck(Layered(), None, (X,), params={"layers.1.W": "layers.1.dW"})
+
+
+def test_one_array_in_several_places_is_one_parameter():
+    assert both(lambda c: (Tied(c), None), X) == ["x", "layers.0.W", "layers.0.b", "layers.1.b"]
+    assert both(lambda c: (Collected(c), None), X) == ["x", "params.0", "params.1"]
+
+
 def test_objects_with_unusual_names():
     named = {"W": "slope_of_W", "b": "slope_of_b"}
     assert both(lambda c: (Unusual(c), None), X, params=named) == ["x", "W", "b"]
@@ -512,6 +601,10 @@ def square(x):
     return x * x
 
 
+def square_grad(dout, x):
+    return 2 * x * dout
+
+
 @pytest.mark.parametrize(
     "call, error, said",
     [
@@ -519,13 +612,13 @@ def square(x):
         (lambda: gradcheck(square, X, (X,)), TypeError, "backward must be a function but is a ndarray: give the func"),
         (lambda: gradcheck(square, ok, X), TypeError, r"inputs must be a tuple, .* for one array write \(x,\)"),
         (lambda: gradcheck(square, ok, {"x": X}), TypeError, "inputs must be a tuple, .* but is a dict"),
-        (lambda: gradcheck(square, ok), ValueError, "nothing here has a gradient .no inputs came."),
+        (lambda: gradcheck(square, ok), ValueError, "no array came: give them behind the functions"),
         (lambda: gradcheck(square, ok, (IDS,)), ValueError, r"\(x is int64\): .* write x.astype\(float\)"),
         (lambda: gradcheck(square, ok, (X + 0j,)), TypeError, "x has dtype complex128"),
         (lambda: gradcheck(square, ok, (X.astype(np.float16),)), TypeError, "x has dtype float16"),
         (lambda: gradcheck(square, ok, (RNG,)), TypeError, "x is no array of numbers but of object: .* as in options="),
         (lambda: gradcheck(square, ok, ("x",)), TypeError, "x is no array of numbers"),
-        (lambda: gradcheck(lambda x: None, ok, (X,)), ValueError, "returned None: only floating outputs"),
+        (lambda: gradcheck(lambda x: None, ok, (X,)), ValueError, "returned None: is a return missing"),
         (lambda: gradcheck(lambda x: x > 0, ok, (X,)), ValueError, "returned bool: only floating outputs"),
         (lambda: gradcheck(square, ok, (X,), names=["a", "b"]), ValueError, "2 names came for 1 inputs: a, b"),
         (lambda: gradcheck(Attributes(), None, (X,), names=["a", "b"]), ValueError, "2 names came for 1 inputs"),
@@ -536,12 +629,22 @@ def square(x):
         (lambda: gradcheck(lambda x: (x, x, x), lambda a, b, c, kept: a, (X,)), TypeError,
             "takes 3 gradients, one for each output, but forward returned 2 outputs"),
         (lambda: gradcheck(lambda x: (x, x), lambda a, b, kept: a, (X,)), TypeError, "2 gradients, .* one output"),
-        (lambda: gradcheck(linear, lambda d, x, W: d, (X, W)), ValueError, "backward of linear returned 1 gradients "
+        (lambda: gradcheck(linear, lambda d, x, W: d, (X, W)), ValueError, "backward of linear returned 1 gradient "
             "for 2 arrays, x, W: return one for each"),
         (lambda: gradcheck(square, lambda d, x: (d, d), (X,)), ValueError, "returned 2 gradients for 1 arrays, x"),
         (lambda: gradcheck(square, None, (X,)), TypeError, r"square came without a backward, so it must return "
             r"\(loss, gradients\), the loss a single number, but returned a ndarray"),
         (lambda: gradcheck(lambda x: (x, 2 * x), None, (X,)), TypeError, r"returned \(\(3, 4\), \(3, 4\)\)"),
+        (lambda: gradcheck(square, (X,), ok), TypeError, "forward, backward, inputs in this order, but a tuple came"),
+        (lambda: gradcheck(square_grad, square, (X,)), TypeError, "but square_grad came first and .* square takes"),
+        (lambda: gradcheck(lambda dy, cache: dy, linear, (X, W)), TypeError, "came first and asks for a gradient"),
+        (lambda: gradcheck(square, lambda d, x: None, (X,)), TypeError, "backward of square returned None: is"),
+        (lambda: gradcheck(square, ok, (X,), axes={"q": "B T"}), ValueError, "axes names q, but the arrays are x"),
+        (lambda: gradcheck(square, ok, (X,), axes={"x": "B T D"}), ValueError, r"x B T D, but it has 2, in .*\(3, 4\)"),
+        (lambda: gradcheck(square, ok, (X,), axes={"x": "B"}), ValueError, r"x B, but it has 2, .* or \.\.\. for"),
+        (lambda: gradcheck(lambda x, keep: x * keep, lambda d, c: d, (X, (X > 0).astype(float))), TypeError, "cache"),
+        (lambda: gradcheck(lambda x, keep: (x * keep, 0), lambda d, c: d, (X, (X > 0).astype(float))), ValueError,
+            "1 gradient for 2 arrays, x, keep: .*; keep holds only 0 and 1: a mask that needs no gradient is boolean"),
         (lambda: gradcheck(square, ok, (X,), method="exact"), ValueError, "auto, complex or central but is 'exact'"),
         (lambda: gradcheck(square, ok, (X,), eps=0.0), ValueError, "eps must lie between 0 and 1"),
         (lambda: gradcheck(square, ok, (X,), eps=1e-3, method="complex"), ValueError, "give one or the other"),
