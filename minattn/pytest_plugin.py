@@ -14,12 +14,31 @@ needs is imported when a test asks for it.
 import argparse
 import html
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 SETTINGS = {"eps": "eps", "rtol": "tolerance", "seed": "seed", "max_elements": "max_elements"}
 CHECKED = pytest.StashKey[list]()  # of a test: what was checked since its last phase
+VERDICTS = "WRONG", "not checked", "ok"
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --right: #1a7f37; --wrong: #c62828; --open: #8a5a00 }
+@media (prefers-color-scheme: dark) { :root { --right: #5ec27a; --wrong: #ff8a80; --open: #e0b050 } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 1.5rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem }
+h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere }
+section { margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line) }
+table { border-collapse: collapse }
+caption { text-align: left; padding: 2px 10px }
+th, td { padding: 2px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }
+th, .index td { white-space: nowrap }
+.index td:nth-child(2) { white-space: normal }
+td { overflow-wrap: anywhere }
+p { margin: 4px 10px; overflow-wrap: anywhere }
+section > p { white-space: pre-wrap }
+.ok { color: var(--right) } .wrong { color: var(--wrong) } .checked { color: var(--open) }
+"""
 
 
 def pytest_addoption(parser):
@@ -159,15 +178,50 @@ def _json(entries):
 
 
 def _html(entries):
-    wrong = sum(not entry["ok"] for entry in entries)
-    parts = [
-        f"<h2>{html.escape(entry['test'])}{', call ' + str(entry['call']) if entry['call'] > 1 else ''}</h2>"
-        f"{entry['html']}"
-        for entry in entries
-    ]
-    body = "\n".join(parts)
+    """One page: an index of all checks, the wrong ones first, below it their reports in the order of the tests."""
+    numbered = list(enumerate(entries, 1))
+    first = sorted(numbered, key=lambda one: VERDICTS.index(_verdict(one[1])))  # a stable sort
+    counts = [(sum(_verdict(entry) == verdict for entry in entries), verdict) for verdict in VERDICTS]
+    found = ", ".join(f"{count:,} {verdict}" for count, verdict in counts if count)
+    title = f"{len(entries):,} gradient check{'' if len(entries) == 1 else 's'}{': ' if found else ''}{found}"
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "check", "worst error", "arrays wrong"))
+    index = "\n".join(_index_row(number, entry) for number, entry in first)
+    table = f'<table class="index"><thead><tr>{heads}</tr></thead>\n<tbody>{index}</tbody></table>'
+    sections = "\n".join(
+        f'<section id="check-{number}"><h2>{_mark(entry)} {_name(entry)}</h2>\n{entry["html"]}</section>'
+        for number, entry in numbered
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>gradcheck</title>'
-        "<style>body{font-family:sans-serif} h2{font-size:1em;margin:2em 0 .5em} caption{text-align:left}</style>"
-        f"</head><body><h1>{len(entries):,} gradient checks, {wrong:,} wrong</h1>\n{body}</body></html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n"
+        f"{table if entries else '<p>No test has asked for the fixture gradcheck.</p>'}\n{sections}</body></html>\n"
     )
+
+
+def _index_row(number, entry):
+    """A line of the index; what could not be checked has no numbers."""
+    error = wrong = "–"
+    if report := entry["report"]:
+        rows, faults = report["rows"], len(report["faults"])
+        errors = [math.inf if row["error"] is None else row["error"] for row in rows]
+        error = f"{max(errors):.1e}" if errors else "–"
+        said = [f"{sum(not row['ok'] for row in rows)} of {len(rows)}"] if rows else []
+        said += [f"{faults} fault{'' if faults == 1 else 's'}"] if faults else []
+        wrong = ", ".join(said) or "–"
+    cells = _mark(entry), f'<a href="#check-{number}">{_name(entry)}</a>', error, wrong
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _verdict(entry):
+    """ok, WRONG or, where the check itself has raised, not checked."""
+    return VERDICTS[2 if entry["ok"] else 0 if entry["report"] else 1]
+
+
+def _mark(entry):
+    verdict = _verdict(entry)
+    return f'<b class="{verdict.split()[-1].lower()}">{verdict}</b>'
+
+
+def _name(entry):
+    return html.escape(entry["test"]) + (f", call {entry['call']}" if entry["call"] > 1 else "")

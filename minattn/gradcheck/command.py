@@ -29,6 +29,9 @@ what can be checked:
 inputs of functions in a file, in the file itself or by --shape:
   gradcheck_inputs = {"attention": (q, k, v)}     a tuple in order, or a dict by name
   def attention_inputs(rng): return q, k, v
+  --shape q=2,3,4                                 random fractions
+  --shape ids=2,3:7                               random integers from 0 to 6
+  --shape mask=2,3:bool                           random booleans
 
 examples:
   python -m minattn gradcheck dot lstm
@@ -66,7 +69,8 @@ def add_arguments(parser):
         type=_shape,
         default=[],
         metavar="ARGUMENT=N,N",
-        help="random numbers of that shape for an argument of functions in a file; once for each argument",
+        help="random numbers of that shape for an argument of functions in a file, N,N:7 integers from 0 to 6, "
+        "N,N:bool booleans; once for each argument",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document in place of text")
 
@@ -83,12 +87,17 @@ def main(arguments):
     for name in names:
         if name not in known and not _is_file(name):
             raise unknown(name, [*known, "all", "list"])
+    if arguments.shape and not any(map(_is_file, names)):
+        raise ValueError(f"--shape {arguments.shape[0][0]} is of functions in a FILE.py; ops have cases of their own")
     begin, checks = time.perf_counter(), []
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        if "all" in arguments.name:
+            every = f"{len(known)} ops of this library, every one over all its cases: about a minute"
+            print(f"{every}; name one, or a FILE.py (--help)", flush=True)
         for check in _checks(names, known, dict(arguments.shape), arguments.seed):
             checks.append(check)
             if not arguments.json:
-                print(_text(check))
+                print(_text(check), flush=True)
     statuses = {check.status for check in checks}
     status = next(status for status in (WRONG, CANNOT, RIGHT) if status in statuses)
     if arguments.json:
@@ -109,14 +118,17 @@ def _checks(names, known, shapes, seed):
         try:
             with files.loaded(path) as module:
                 yield from _of_file(path, module, function, shapes, seed)
-        except ValueError as error:
-            yield Check(name, error=str(error))
+        except (Exception, SystemExit) as error:
+            yield Check(name, error=files.sentence(error, Path(path).resolve()))
 
 
 def _of_file(path, module, function, shapes, seed):
     if not function and all(hasattr(module, name) for name in ("init", "forward", "backward")):
         if hasattr(module, "cases") or "query" in getattr(module, "SHAPES", {}):
-            yield of_op(path, module, attention_cases.cases(np.random.default_rng(seed), module), seed)
+            cases = attention_cases.cases(np.random.default_rng(seed), module)
+            if not cases:
+                raise ValueError(f"cases(rng) of {path} gives no case, so nothing would be checked")
+            yield of_op(path, module, cases, seed)
             return
     pairs = dict([files.find(module, function)]) if function else files.pairs(module)
     if not pairs:
@@ -131,7 +143,7 @@ def _of_file(path, module, function, shapes, seed):
         try:
             report = files.check(module, name, pair, shapes, np.random.default_rng(seed), seed=seed)
             yield Check(f"{path}::{name}", report)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # exit(0) in somebody's function is no proof
             yield Check(f"{path}::{name}", error=files.sentence(error, Path(path).resolve()))
 
 
@@ -141,7 +153,7 @@ def of_op(name, op, cases, seed):
     for case in cases:
         try:
             report = check_case(op, case, np.random.default_rng([seed, 1]))
-        except Exception as error:  # in the op itself: show where
+        except (Exception, SystemExit) as error:  # in the op itself: show where
             error.add_note(f"in the case {case.name!r}")
             return Check(name, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc(), cases=len(cases))
         for row in report.rows:
@@ -187,12 +199,18 @@ def _is_file(name):
 
 
 def _shape(text):
-    """q=2,3,4 -> ("q", (2, 3, 4))."""
-    name, equals, sizes = text.partition("=")
+    """q=2,3,4 or ids=2,3:7 or mask=2,3:bool -> (name, Shape)."""
+    name, equals, numbers = text.partition("=")
+    sizes, colon, kind = numbers.partition(":")
     try:
-        shape = tuple(int(n) for n in sizes.split(",") if n.strip())
+        below = kind if kind == files.BOOL else int(kind) if colon else None
+        shape = files.Shape(tuple(int(n) for n in sizes.split(",") if n.strip()), below)
+        sound = min(shape.sizes, default=0) >= 0 and (below in (None, files.BOOL) or below > 0)
     except ValueError:
-        shape = None
-    if not name.isidentifier() or not equals or shape is None or min(shape, default=1) < 0:
-        raise argparse.ArgumentTypeError(f"must name an argument and its sizes, as in q=2,3,4, but is {text!r}")
+        sound = False
+    if not name.isidentifier() or not equals or not sound:
+        raise argparse.ArgumentTypeError(
+            f"must name an argument and its sizes, as in q=2,3,4, ids=2,3:7 (integers from 0 to 6) or mask=2,3:bool, "
+            f"but is {text!r}"
+        )
     return name, shape

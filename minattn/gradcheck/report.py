@@ -9,7 +9,7 @@ import numpy as np
 
 from minattn.gradcheck.location import element, where
 
-RIGHT, WRONG = "#1a7f37", "#c62828"
+RIGHT, WRONG = "var(--right, #1a7f37)", "var(--wrong, #c62828)"  # a page may name its own, for a dark ground
 
 
 class Row(NamedTuple):
@@ -149,6 +149,7 @@ class Report(NamedTuple):
     def _repr_html_(self):
         """A table for notebooks, with inline colours alone."""
         cell = "padding:2px 10px;text-align:left;vertical-align:top"
+        short = cell + ";white-space:nowrap"  # words may wrap, numbers not
         lines = []
         for row in self.rows:
             right = self.right(row)
@@ -156,12 +157,16 @@ class Report(NamedTuple):
             mark = f'<b style="color:{RIGHT if right else WRONG}">{"✓ right" if right else "✗ wrong"}</b>'
             cells = mark, f"<code>{html.escape(row.name)}</code>", html.escape(str(row.shape)), f"{row.error:.1e}"
             text = "<br>".join(part for part in (html.escape(row.remark), details) if part)
-            lines.append("<tr>" + "".join(f'<td style="{cell}">{part}</td>' for part in (*cells, text)) + "</tr>")
+            styled = zip((short, cell, short, short, cell), (*cells, text), strict=True)
+            lines.append("<tr>" + "".join(f'<td style="{style}">{part}</td>' for style, part in styled) + "</tr>")
         heads = "".join(f'<th style="{cell}">{head}</th>' for head in ("", "gradient of", "shape", "error", "where"))
         below = "".join(
             f'<p style="margin:4px 10px;color:{colour}">{html.escape(str(line))}</p>'
             for colour, some in ((WRONG, self.faults), ("inherit", self.likenesses), ("inherit", self.notes))
             for line in some
         )
-        caption = f"<caption>{html.escape(self.title)}: gradients against tolerance {self.tolerance:g}</caption>"
-        return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>{below}"
+        title = f"{html.escape(self.title)}: gradients against tolerance {self.tolerance:g}"
+        if not lines:
+            return f'<p style="margin:4px 10px">{title}</p>{below}'
+        table = f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
+        return f"<table><caption>{title}</caption>{table}</table>{below}"

@@ -11,6 +11,7 @@ import pytest
 
 from minattn import tree
 from minattn.attention import dot
+from minattn.gradcheck import command as commands
 from minattn.gradcheck import files
 from minattn.gradcheck.command import add_arguments, main
 
@@ -72,9 +73,62 @@ def test_shapes_on_the_command_line(command):
     assert status == 2 and "f needs numbers for k: write gradcheck_inputs" in out and "--shape k=2,3,4" in out
     status, out = command(code, "mine.py", "--shape", "z=2")
     assert status == 2 and "--shape z: nothing here takes it; there are k, q, scale" in out
-    for wrong in ("q", "q=2,x", "2=3", "q=-1"):
-        with pytest.raises(SystemExit):
-            command(code, "mine.py", "--shape", wrong)
+
+
+@pytest.mark.parametrize("text", ["q", "q=2,x", "2=3", "q=-1", "q=2:", "q=2:0", "q=2:x", "q=2:bool:3", "q:7"])
+def test_a_shape_that_is_none(command, capsys, text):
+    with pytest.raises(SystemExit):
+        command("", "mine.py", "--shape", text)
+    said = capsys.readouterr().err
+    assert f"as in q=2,3,4, ids=2,3:7 (integers from 0 to 6) or mask=2,3:bool, but is {text!r}" in said
+
+
+def test_shapes_of_integers_and_booleans(command):
+    code = """
+import numpy as np
+def embed(ids, table, mask):
+    assert ids.dtype == int and ids.shape == (20, 30) and set(ids.flat) == set(range(7))
+    assert mask.dtype == bool and 0 < mask.mean() < 1
+    return table[ids] * mask[..., None]
+def embed_backward(dout, ids, table, mask):
+    dtable = np.zeros_like(table)
+    np.add.at(dtable, ids, dout * mask[..., None])
+    return dtable
+"""
+    words = ["mine.py", "--shape", "ids=20,30:7", "--shape", "table=7,2", "--shape", "mask=20,30:bool"]
+    status, out = command(code, *words)
+    assert status == 0 and "ok    table  (7, 2)" in out, out
+    status, out = command(code)
+    assert "as in --shape ids=2,3,4 (ids=2,3:7 gives integers from 0 to 6, ids=2,3:bool booleans)" in out
+    drawn = [files.Shape((), below).draw(np.random.default_rng(0)) for below in (None, 7, files.BOOL)]
+    assert [x.dtype.kind for x in drawn] == ["f", "i", "b"] and all(isinstance(x, np.ndarray) for x in drawn)
+
+
+def test_shapes_are_of_files(command):
+    with pytest.raises(ValueError, match="--shape q is of functions in a FILE.py; ops have cases of their own"):
+        command("", "dot", "--shape", "q=2,3")
+
+
+@pytest.mark.parametrize(
+    "arguments, offered",
+    [
+        ("q, k, scale=1.0, mask=None", "(q, k)"),
+        ("x, scale=1.0", "(x,)"),
+        ("x, y=1.0, *, z, w=2.0", "dict(x=x, z=z)"),
+    ],
+)
+def test_offered_inputs_are_those_that_are_needed(command, arguments, offered):
+    code = f"def f({arguments}): pass\n\ndef f_grad(dout, {arguments}): pass\n"
+    assert f'gradcheck_inputs = {{"f": {offered}}} or def f_inputs' in command(code)[1]
+
+
+def test_offered_inputs_can_be_pasted(command):
+    code = (
+        "def f(x, scale=2, *, z): return scale * z * x\n\ndef f_grad(dout, x, scale=2, *, z): return scale * z * dout\n"
+    )
+    offered = command(code)[1].partition("write ")[2].partition(" or def")[0]
+    code += f"import numpy as np\nx = np.ones(3)\nz = 3\n{offered}\n"
+    assert command(code)[0] == 0
 
 
 def test_a_shape_goes_before_what_the_file_holds(command):
@@ -131,8 +185,15 @@ lin = Elsewhere(3.0)
 gradcheck_inputs = {"lin": (np.ones((2, 3)),)}
 """
     status, out = command(layer, "mine.py::Scale")
-    assert status == 2 and "put one into mine.py, as in scale = Scale(...), and check mine.py::scale" in out
+    told = "Scale is a class whose objects need arguments: put one into mine.py, as in scale = Scale(...), and check "
+    assert status == 2 and told + "mine.py::scale" in out
     assert command(layer, "mine.py::lin")[0] == 0
+    status, out = command(layer + "gradcheck_inputs['Scale'] = np.ones(3)\n")  # asked for by its inputs
+    assert status == 2 and "ok    x  (2, 3)" in out and told in out
+    status, out = command(layer.partition("Elsewhere")[0])  # alone in its file
+    assert status == 2 and told in out
+    status, out = command(layer.partition("    def backward")[0], "mine.py::Scale")
+    assert status == 2 and "Scale has no backward: an object or a class is checked by its two methods" in out
 
 
 def test_a_function_alone_returns_its_gradients(command):
@@ -141,6 +202,66 @@ def test_a_function_alone_returns_its_gradients(command):
     assert command(code.replace("2 * x", "3 * x"), "mine.py::loss")[0] == 1
     status, out = command(code)
     assert status == 2 and "mine.py has no function with a backward" in out
+
+
+LOOKED = "mine.py has no {0}_backward, {0}_grad, {0}_bwd, {0}_vjp, d_{0}, grad_{0} or backward_{0}"
+
+
+def test_a_function_alone_is_told_which_backward_was_looked_for(command):
+    """Where inputs are missing, where it returns no gradient or a wrong one; not where all is right."""
+    code, inputs, looked = "def f(x): return x * x\n\n", INPUTS.format("f"), LOOKED.format("f")
+    status, out = command(code, "mine.py::f")
+    assert status == 2 and f"{looked}, so f alone must return (loss, gradients). f needs numbers for x: write" in out
+    status, out = command(code + inputs, "mine.py::f")
+    assert status == 2 and "must return (loss, gradients), the loss a single number, but returned" in out
+    assert f"; {looked}\n" in out
+    status, out = command(code.replace("x * x", "(x * x).sum(), (x, x)") + inputs, "mine.py::f")
+    assert status == 2 and "returned 2 gradients for 1 arrays, x: return one for each" in out and looked in out
+    loss = code.replace("x * x", "(x * x).sum(), 3 * x") + inputs
+    status, out = command(loss, "mine.py::f")
+    assert status == 1 and f"{looked}: what f returned behind the loss was taken for its gradients" in out
+    status, out = command(loss.replace("3", "2"), "mine.py::f")
+    assert status == 0 and "mine.py has no" not in out
+    status, out = command(code.replace("x * x", "x @ 'a'") + inputs, "mine.py::f")  # a mistake of its own
+    assert status == 2 and "line 1 in f" in out and "mine.py has no" not in out
+    status, out = command(code + inputs, "mine.py::f", "--shape", "x=2:7")
+    assert status == 2 and "nothing here has a gradient" in out and "mine.py has no" not in out
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("f_forward", LOOKED.format("f")),
+        ("forward", "mine.py has no backward, so forward alone must return"),
+        ("f_backward", "mine.py has no f, whose backward f_backward would be, so f_backward alone must return"),
+        ("d_f", "mine.py has no f, whose backward d_f would be, so d_f alone must return"),
+        ("backward", "mine.py has no forward, whose backward backward would be"),
+    ],
+)
+def test_half_of_a_pair(command, name, said):
+    status, out = command(f"def {name}(x): return x\n", f"mine.py::{name}")
+    assert status == 2 and said in out
+
+
+def test_a_backward_above_its_forward(command):
+    code = "def f_backward(dout, x): return 2 * dout * x\n\ndef f(x): return x * x\n\n" + INPUTS.format("f")
+    for name in ("mine.py", "mine.py::f", "mine.py::f_backward"):
+        status, out = command(code, name)
+        assert status == 0 and "mine.py::f\n  ok    x  (2,)" in out
+
+
+def test_what_comes_from_elsewhere_is_checked_where_the_file_holds_inputs_for_it(command, tmp_path):
+    pair, taken = SQUARE.format("f", "f_grad", 3), "from neighbour_of_mine import f, f_grad\n"
+    (tmp_path / "neighbour_of_mine.py").write_text(pair, encoding="utf-8")
+    assert command(taken + INPUTS.format("f"))[0] == 1
+    assert "has no function with a backward" in command(taken)[1]
+
+
+@pytest.mark.parametrize("held", ["(x, x)", "x", "None"])
+def test_inputs_of_nobody(command, held):
+    code = SQUARE.format("f", "f_grad", 2) + f"import numpy as np\nx = np.ones(2)\ngradcheck_inputs = {held}\n"
+    status, out = command(code)
+    assert status == 2 and 'f needs numbers for x: write gradcheck_inputs = {"f": (x,)}' in out
 
 
 LAYER = """
@@ -159,6 +280,8 @@ def test_objects_and_classes(command):
     status, out = command(LAYER + "Layer_inputs = np.ones((2, 3))\n")
     assert status == 0 and "mine.py::Layer\n" in out
     assert command(LAYER.replace("self.x.T @ dout", "dout.T @ self.x") + "Layer_inputs = np.ones((2, 3))\n")[0] == 1
+    status, out = command(LAYER)
+    assert status == 2 and "Layer needs numbers for x: write" in out
 
 
 def test_a_file_that_is_an_op(command):
@@ -170,6 +293,12 @@ def test_a_file_that_is_an_op(command):
     assert line in code
     status, out = command(code.replace(line, ""))
     assert status == 1 and "WRONG query" in out and "looks like: " in out and "1/sqrt(D)" in out
+    status, out = command(code + "\n\ndef cases(rng):\n    return []\n")
+    assert status == 2 and "cases(rng) of mine.py gives no case, so nothing would be checked" in out
+    status, out = command(code + "\n\ndef cases(rng):\n    return rng.x\n")
+    assert status == 2 and "has no attribute 'x', line " in out and "1 cannot be checked" in out
+    status, out = command(code.replace("    dscores = dscores /", "    raise SystemExit(0)\n    dscores = dscores /"))
+    assert status == 1 and "1 is WRONG" in out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +311,8 @@ def test_a_file_that_is_an_op(command):
         (SQUARE.format("f", "f_grad", 2), "f needs numbers for x: write gradcheck_inputs = {\"f\": (x,)}"),
         (SQUARE.format("f", "f_grad", "dout @") + INPUTS.format("f"), "line 5"),
         (SQUARE.format("f", "f_grad", "dout.x") + INPUTS.format("f"), "has no attribute 'x', line 5 in f_grad"),
-        (SQUARE.format("f", "f_grad", 2) + "f_inputs = [3]", "nothing here has a gradient"),
+        (SQUARE.format("f", "f_grad", 2) + "f_inputs = [3]", "f has no array to take a gradient of (x is int): np."),
+        ("def f(): return 1\n\ndef f_grad(): return 1\n", "f has no array to take a gradient of (it takes nothing)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_checked_is_one_sentence(command, code, said):
@@ -199,6 +329,39 @@ def test_what_is_wrong_weighs_more_than_what_cannot_be_checked(command):
     code = SQUARE.format("f", "f_grad", 2) + SQUARE.format("g", "g_grad", 3) + INPUTS.format("g")
     status, out = command(code)
     assert status == 1 and "1 is WRONG, 1 cannot be checked" in out
+
+
+def test_several_pairs_of_which_some_cannot_be_checked(command):
+    """In any order, in one file or in several; leaving the process is no way to be right."""
+    right, wrong, cannot = (
+        SQUARE.format(f, f"{f}_grad", by) for f, by in (("f", 2), ("g", 3), ("h", "__import__('sys').exit(0)"))
+    )
+    inputs = "import numpy as np\ngradcheck_inputs = dict.fromkeys('fgh', (np.ones(2),))\n"
+    for order in ((right, wrong, cannot), (cannot, wrong, right)):
+        status, out = command("".join(order) + inputs)
+        assert status == 1 and out.splitlines()[-1].startswith("1 is WRONG, 1 cannot be checked: ")
+        assert "ok    x" in out and "cannot be checked: SystemExit: 0, line " in out
+    for order in ((right, cannot), (cannot, right)):
+        status, out = command("".join(order) + inputs)
+        assert status == 2 and out.splitlines()[-1].startswith("1 cannot be checked: ")
+    status, out = command(cannot + inputs, "nowhere.py", "mine.py", "softmax")
+    assert status == 2 and out.splitlines()[-1].startswith("2 cannot be checked: ") and "softmax  (" in out
+    assert json.loads(command(cannot + right + inputs, "mine.py", "--json")[1])["ok"] is False
+
+
+def test_everything_is_announced_before_it_begins(command, monkeypatch, capsys):
+    known = commands.registry()
+    monkeypatch.setattr(commands, "registry", lambda: {name: known[name] for name in ("softmax", "relu")})
+    announced = "2 ops of this library, every one over all its cases: about a minute; name one, or a FILE.py (--help)"
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert main(parser.parse_args([])) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == announced and said[1].startswith("softmax  (") and sum(line == announced for line in said) == 1
+    assert main(parser.parse_args(["--json"])) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["ok"] and said.err.splitlines() == [announced]
+    assert "about a minute" not in command("", "relu")[1]
 
 
 def test_json_is_one_document(command):

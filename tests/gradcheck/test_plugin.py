@@ -3,6 +3,7 @@
 import html.parser
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -204,7 +205,8 @@ def test_html_escapes_what_it_shows(project, pytester):
     project(SEVERAL, "--gradcheck-report=html:out/checks.html", "--gradcheck-report=json")
     text = (pytester.path / "out" / "checks.html").read_text(encoding="utf-8")
     assert "<b>" not in text and "<i>" not in text and "p.&lt;b&gt;" in text and "test_escape[&lt;i&gt;]" in text
-    assert "4 gradient checks, 3 wrong" in text and "test_two, call 2" in text and text.count("<table>") == 3
+    assert "4 gradient checks: 2 WRONG, 1 not checked, 1 ok" in text and "test_two, call 2" in text
+    assert text.count("<table>") == 3 and text.count('<table class="index">') == 1
     assert (pytester.path / "gradcheck-report.json").exists()
 
     class Balanced(html.parser.HTMLParser):
@@ -218,6 +220,74 @@ def test_html_escapes_what_it_shows(project, pytester):
 
     Balanced().feed(text)
     assert Balanced.open == []
+
+
+INDEXED = """
+def test_a(gradcheck):
+    gradcheck(linear, right, (X, W))
+
+def test_b(gradcheck):
+    gradcheck(linear, right, X)
+
+def test_c(gradcheck):
+    gradcheck(linear, wrong, (X, W))
+
+def test_d(gradcheck):
+    gradcheck(linear, lambda dout, x, W: {"x": dout @ W.T}, (X, W))
+
+def test_e(gradcheck):
+    gradcheck(lambda x: x * np.random.rand(), lambda dout, x: dout, (X,))
+
+def test_f(gradcheck):
+    def writes(x):
+        out = x * x
+        x[...] = 0
+        return out
+
+    gradcheck(writes, lambda dout, x: 3 * dout * x, (X.copy(),))
+"""
+
+
+def test_html_begins_with_an_index(project, pytester):
+    """The wrong ones first, each with a link to its section; the sections in the order of the tests."""
+    project(INDEXED, "--gradcheck-report=html:checks.html")
+    text = (pytester.path / "checks.html").read_text(encoding="utf-8")
+    assert "<h1>6 gradient checks: 4 WRONG, 1 not checked, 1 ok</h1>" in text
+    index, *sections = text.partition("<tbody>")[2].split("<section ")
+    lines = [re.findall("<td>(.*?)</td>", line) for line in index.splitlines()]
+    lines = [[re.sub("<.*?>", "", cell) for cell in line] + re.findall('"#(.*?)"', line[1]) for line in lines if line]
+    assert [line[:2] + line[3:] for line in lines] == [
+        ["WRONG", "test_it.py::test_c", "1 of 2", "check-3"],
+        ["WRONG", "test_it.py::test_d", "1 of 2", "check-4"],
+        ["WRONG", "test_it.py::test_e", "1 fault", "check-5"],
+        ["WRONG", "test_it.py::test_f", "1 of 1, 1 fault", "check-6"],
+        ["not checked", "test_it.py::test_b", "–", "check-2"],
+        ["ok", "test_it.py::test_a", "0 of 2", "check-1"],
+    ]
+    errors = [line[2] for line in lines]
+    assert errors[0] == "1.0e+00" and errors[1] == "inf" and errors[2] == errors[4] == "–" and float(errors[5]) < 1e-12
+    assert [section[:12] for section in sections] == [f'id="check-{i}"' for i in range(1, 7)]
+    assert '<h2><b class="wrong">WRONG</b> test_it.py::test_c</h2>' in sections[2]
+    for colour in re.findall(r"var\((--\w+)", text):  # named for light and for dark grounds
+        assert len(re.findall(f"{colour}: #", text)) == (1 if colour == "--line" else 2)
+    assert {"--right", "--wrong"} <= set(re.findall(r"color:var\((--\w+)", text))
+    assert "overflow-wrap: anywhere" in text
+
+
+def test_html_is_the_same_each_time(project, pytester):
+    written = []
+    for _ in range(2):
+        project(SEVERAL, "--gradcheck-report=html:checks.html")
+        written.append((pytester.path / "checks.html").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_html_of_no_and_of_one_check(project, pytester):
+    project("\ndef test_nothing():\n    pass\n", "--gradcheck-report=html")
+    text = (pytester.path / "gradcheck-report.html").read_text(encoding="utf-8")
+    assert "<h1>0 gradient checks</h1>" in text and "<table" not in text and "No test has asked" in text
+    project("\ndef test_right(gradcheck):\n    gradcheck(linear, right, (X, W))\n", "--gradcheck-report=html")
+    assert "<h1>1 gradient check: 1 ok</h1>" in (pytester.path / "gradcheck-report.html").read_text(encoding="utf-8")
 
 
 def test_workers_send_their_reports_home(project, pytester):
