@@ -4,6 +4,7 @@ First `rules`: what shapes and algebra tell about the wrong array alone. Then `z
 is run at the same inputs with one known bug after the other; where the gradients are the same, the bug is named.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,8 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
     alone = {}
     for same_output in (True, False):
         for name, bound in candidates(problem, point, out, reference, same_output):
+            if same_output and (missing := _missing_ways(report, wrong, bound, dout)):
+                return missing
             for bug in zoo.of(name):
                 try:
                     found, gradients = bound.run(zoo.build(bug, name), dout)
@@ -80,7 +83,7 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
                 alike = {
                     row.name
                     for row in report.rows
-                    if row.name in bound.places and _same(row.analytic, gradients.get(row.name))
+                    if row.name in gradients and _same(row.analytic, gradients[row.name])
                 }
                 likeness = Likeness(tuple(row.name for row in wrong), bug.name, bug.why, bug.formula)
                 if len(alike) == len(report.rows):
@@ -91,22 +94,37 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
     return list(alone.values())
 
 
+def _missing_ways(report, wrong, bound, dout):
+    """An array that is query, key and value at once receives a gradient from each: which of them are not there?"""
+    likenesses = []
+    for path, ways in bound.ways(dout).items():
+        row = next(row for row in report.rows if row.name == path)
+        for there in itertools.chain.from_iterable(itertools.combinations(ways, n) for n in range(1, len(ways))):
+            if row in wrong and _same(row.analytic, sum(ways[name] for name in there)):
+                gone = " and the ".join(name for name in ways if name not in there)
+                why = f"{path} is {', '.join(ways)} at once: its gradient through the {gone} is missing."
+                formula = f"d{path} = {' + '.join(f'd{path} by the {name}' for name in ways)}"
+                likenesses.append(Likeness((path,), "a way that was forgotten", why, formula))
+    alone = {likeness.arrays[0] for likeness in likenesses} == {row.name for row in wrong}
+    return likenesses if alone else []
+
+
 def _compare_outputs(problem, point, out, reference):
     """Is forward what it is meant to be? No gradient check can see that."""
     from minattn.gradcheck import zoo
 
-    for name, bound in candidates(problem, point, out, reference, same_output=False):
-        expected, _ = bound.run()
-        if _same(output_of(out), expected):
-            return ()
-        for bug in zoo.of(name):
-            try:
-                found, _ = bound.run(zoo.build(bug, name))
-            except Exception:
-                continue
-            if _same(output_of(out), found):
-                return (f"forward is not {name}. It looks like: {bug.name}. {bug.why} Right: {bug.formula}",)
-        return (f"forward is not {name}: the outputs differ, whatever the gradients say",)
+    tried = [bound for _, bound in candidates(problem, point, out, reference, same_output=False)]
+    if any(_same(output_of(out), bound.run()[0]) for bound in tried):
+        return ()
+    for bound, bug in itertools.product(tried, zoo.of(reference)):
+        try:
+            found, _ = bound.run(zoo.build(bug, reference))
+        except Exception:
+            continue
+        if _same(output_of(out), found):
+            return (f"forward is not {reference}. It looks like: {bug.name}. {bug.why} Right: {bug.formula}",)
+    if tried:
+        return (f"forward is not {reference}: the outputs differ, whatever the gradients say",)
     raise ValueError(
         f"reference={reference!r} cannot be called with {', '.join(problem.point)}: it takes "
         f"{', '.join(wants(reference))}, in this order or by these names, in shapes of its own"

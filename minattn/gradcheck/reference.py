@@ -12,6 +12,7 @@ import numpy as np
 
 from minattn import tree, validate
 from minattn.gradcheck.derivative import floating
+from minattn.gradcheck.layouts import Layout, lay, layouts, plain
 from minattn.gradcheck.problem import fresh
 from minattn.gradcheck.registry import registry, unknown
 from minattn.op import case_params
@@ -44,40 +45,77 @@ ALIASES = {
 
 
 class Bound(NamedTuple):
-    """An op with somebody's arrays in its places: places {their path: (kind, name)}; own: one of ours, at its point."""
+    """An op with somebody's arrays in its places; own: one of ours, at its point."""
 
     op: Any
-    places: dict
     leaves: dict
-    options: dict
+    layout: Any
     own: Any = None
-
-    def _arguments(self):
-        names = input_names(self.op)
-        if self.own is not None:
-            wide = tree.map(_wide, self.own)
-            inputs = [wide[name] for name in names if name in wide]
-            return {name: part for name, part in wide.items() if name not in names}, inputs, self.options
-        params, given, options = {}, {}, dict(self.options)
-        for path, (kind, name) in self.places.items():
-            {"params": params, "inputs": given, "options": options}[kind][name] = _wide(self.leaves[path])
-        last = max((i for i, name in enumerate(names) if name in given), default=-1)
-        return _completed(self.op, params, given), [given.get(name) for name in names[: last + 1]], options
 
     def run(self, op=None, dout=None):
         """What the op gives here, or another of the same form: its output, and {their path: gradient} for a dout."""
-        params, inputs, options = self._arguments()
-        out, cache = (op or self.op).forward(params, *inputs, **fresh(options))
+        shown, slots = self._run(op or self.op, dout)
+        if self.own is not None:
+            found = {path: d for (_, path), d in slots.items()}
+            return shown, {path: found.get(path) for path in self.leaves} if slots else {}
+        parts = [(counts, slots.get(slot)) for slot, counts in self.layout.slots.items() if not isinstance(counts, str)]
+        gradients = lay(self.leaves).back([(counts, d) for counts, d in parts if d is not None])
+        return shown, gradients if slots else {}
+
+    def ways(self, dout):
+        """{their path: {slot: gradient by this way}} of the arrays that stand in several places at once."""
+        laid, users = lay(self.leaves), {}
+        for slot, counts in self.layout.slots.items():
+            for path, own in laid.at.items():
+                if not isinstance(counts, str | list) and np.isin(own, counts).all():
+                    users.setdefault(path, []).append(slot)
+        users = {path: slots for path, slots in users.items() if len(slots) > 1}
+        _, gradients = self._run(self.op, dout) if users else (None, {})
+        return {
+            path: {slot[1]: laid.back([(self.layout.slots[slot], gradients[slot])])[path] for slot in slots}
+            for path, slots in users.items()
+        }
+
+    def _run(self, op, dout):
+        """-> their output, {(kind, name): gradient} of our slots; none of these without a dout."""
+        params, inputs = self._arguments()
+        out, cache = op.forward(params, *inputs, **fresh(self.layout.options))
+        shown = output_of(out) if self.layout.out is None else self.layout.out(output_of(out))
         if dout is None:
-            return output_of(out), {}
-        upstream = tree.map(_wide, dout)
+            return shown, {}
+        dinputs, dparams = op.backward(self._upstream(out, tree.map(_wide, dout)), cache)
+        parts = {"inputs": dict(zip(input_names(op), dinputs, strict=False)), "params": dparams}
+        slots = {(kind, path): d for kind, part in parts.items() for path, d in tree.leaves(part)}
+        states = parts["inputs"].get("state") or ()
+        return shown, slots | {("inputs", f"state.{i}"): d for i, d in enumerate(states)}
+
+    def _arguments(self):
+        """-> params, inputs of the op."""
+        names = input_names(self.op)
+        if self.own is not None:
+            wide = tree.map(_wide, self.own)
+            params = {name: part for name, part in wide.items() if name not in names}
+            return params, [wide[name] for name in names if name in wide]
+        laid, given = lay(self.leaves), {"inputs": {}, "params": {}}
+        for (kind, name), counts in self.layout.slots.items():
+            given[kind][name] = self.leaves[counts] if isinstance(counts, str) else laid.of(counts)
+        inputs, states = given["inputs"], [name for name in given["inputs"] if name.startswith("state.")]
+        if states:
+            inputs["state"] = tuple(inputs.pop(name) for name in states)
+        last = max((i for i, name in enumerate(names) if name in inputs), default=-1)
+        return _completed(self.op, given["params"], inputs), [inputs.get(name) for name in names[: last + 1]]
+
+    def _upstream(self, out, dout):
+        """Their upstream gradient as ours: of the first output, where they have no other."""
+        first = output_of(out)
+        if self.layout.out is not None:
+            counts, ours = self.layout.out(np.arange(first.size).reshape(first.shape)), np.zeros(first.size)
+            ours[counts] = output_of(dout)
+            dout = ours.reshape(first.shape)
         if isinstance(out, tuple) and not isinstance(dout, tuple):
-            upstream = tuple([upstream, *[None] * (len(out) - 1)])
-            upstream = type(out)(*upstream) if hasattr(out, "_fields") else upstream
-        dinputs, dparams = (op or self.op).backward(upstream, cache)
-        found = {"inputs": dict(zip(input_names(self.op), dinputs, strict=False)), "params": dparams, "options": {}}
-        flat = {kind: dict(tree.leaves(part)) for kind, part in found.items()}
-        return output_of(out), {path: flat[kind].get(name) for path, (kind, name) in self.places.items()}
+            dout = (dout, *[None] * (len(out) - 1))
+            dout = type(out)(*dout) if hasattr(out, "_fields") else dout
+        return dout
 
 
 def candidates(problem, point, out, reference=None, same_output=True):
@@ -95,9 +133,11 @@ def candidates(problem, point, out, reference=None, same_output=True):
                 found, _ = candidate.run()
             except Exception:  # these arrays are not for this op
                 continue
-            if _equal(output_of(out), found) if same_output else output_of(out).shape == found.shape:
+            if _equal(output_of(out), found):
                 yield name, candidate
                 break
+            if not same_output and output_of(out).shape == found.shape:
+                yield name, candidate
 
 
 def output_of(out):
@@ -112,12 +152,14 @@ def _bound(problem, point, name):
     leaves = dict(tree.leaves(point))
     if problem.op is not None:  # one of ours, whose arrays have their names already
         if name == problem.title or name.startswith(f"{problem.title}-"):
-            names = input_names(op)
-            places = {path: ("inputs" if path.split(".")[0] in names else "params", path) for path in leaves}
-            yield Bound(op, places, leaves, problem.options or {}, point)
+            yield Bound(op, leaves, Layout({}, problem.options or {}), point)
         return
     for places in _places(name, leaves):
-        yield Bound(op, places, leaves, {})
+        layout = plain({path: slot for path, slot in places.items() if slot[0] != "options"}, leaves)
+        masks = {slot[1]: leaves[path] for path, slot in places.items() if slot[0] == "options"}
+        yield Bound(op, leaves, layout._replace(options=masks))
+    for layout in layouts(name, leaves, ALIASES):
+        yield Bound(op, leaves, layout)
 
 
 def _places(name, leaves):

@@ -9,8 +9,7 @@ import math
 
 import numpy as np
 
-from minattn import masks, tree
-from minattn.attention import dot
+from minattn import tree
 from minattn.gradcheck.derivative import floating
 from minattn.gradcheck.location import names_of
 from minattn.gradcheck.report import Likeness
@@ -165,19 +164,22 @@ def one_of_a_sum(wrong):
     if wrong.backward is None or len(outs) != 1 or not analytic.any():
         return None
     (d,) = outs
-    for axis in range(max(0, d.ndim - 1)):
-        n = d.shape[axis]
-        if n < 2 or analytic.shape[:1] == d.shape[:1] and axis == 0:
+    for axes in _subsets(range(d.ndim)):
+        lengths = [d.shape[axis] for axis in axes]
+        batched = axes == (0,) and analytic.shape[:1] == d.shape[:1]
+        if min(lengths) < 2 or batched or axes == (d.ndim - 1,):
             continue
-        for place, called in ((n - 1, "last"), (0, "first")):
-            alone = np.zeros_like(d)
-            at = (slice(None),) * axis + (slice(place, place + 1),)
-            alone[at] = d[at]
+        for place, called in ((-1, "last"), (0, "first")):
+            alone, at = np.zeros_like(d), [slice(None)] * d.ndim
+            for axis in axes:
+                at[axis] = place
+            alone[tuple(at)] = d[tuple(at)]
             found = wrong.backward(tree.map(lambda _, alone=alone: alone, wrong.dout)).get(wrong.row.name)
             if found is not None and _same(found, analytic):
+                along = f"axis {axes[0]}" if len(axes) == 1 else f"the axes {_list(axes)}"
                 return "an assignment in the place of a sum", (
-                    f"Only the {called} of {n} along axis {axis} of the output counts: write += where = stands, "
-                    f"and start at 0."
+                    f"Only the {called} of {' x '.join(map(str, lengths))} along {along} of the output counts: write "
+                    f"+= where = stands, and start at 0."
                 )
     return None
 
@@ -286,35 +288,6 @@ def cut_off_in_time(wrong):
     return None
 
 
-def one_way_of_three(wrong):
-    """Self-attention: x is query, key and value, and receives a gradient from each."""
-    analytic, _ = _both(wrong)
-    x, (out, *more) = wrong.leaves[wrong.row.name], [leaf for _, leaf in tree.leaves(wrong.out)]
-    if more or x.ndim < 2 or out.ndim != x.ndim or analytic.shape != x.shape:
-        return None
-    given = [leaf for leaf in wrong.leaves.values() if floating(leaf) and leaf.ndim == 2 and leaf is not x]
-    one = np.eye(x.shape[-1])
-    projections = given[:3] if len(given) >= 3 and all(len(W) == x.shape[-1] for W in given[:3]) else [one] * 3
-    last = given[3] if len(given) == 4 else None
-    for mask in (None, masks.causal()):
-        try:
-            context, cache = dot.forward({}, *(x @ W for W in projections), mask=mask)
-            if not _same(out, context if last is None else context @ last):
-                continue
-            (d,) = [leaf for _, leaf in tree.leaves(wrong.dout)]
-            (*gradients, _), _ = dot.backward(d if last is None else d @ last.mT, cache)
-        except ValueError:  # widths that do not fit: not self-attention
-            return None
-        ways = [gradient @ W.mT for gradient, W in zip(gradients, projections, strict=True)]
-        for there in _subsets(range(3))[:-1]:
-            if _same(analytic, sum(ways[i] for i in there)):
-                gone = " and the ".join(name for i, name in enumerate(("query", "key", "value")) if i not in there)
-                return "a way that was forgotten", (
-                    f"{wrong.row.name} is query, key and value at once: its gradient through the {gone} is missing."
-                )
-    return None
-
-
 def softmax_alone(wrong):
     """For a function whose rows sum to 1."""
     analytic, numeric = _both(wrong)
@@ -375,7 +348,6 @@ def slope_at_another_point(wrong):
 RULES = (
     nan_in_dead_rows,
     nothing,
-    one_way_of_three,
     float32_inside,
     not_summed,
     softmax_alone,

@@ -223,6 +223,7 @@ def _runs(name):
 DOT, ADDITIVE, HEADS = "attention.dot", "attention.additive", "attention.multihead"
 SOFTMAX, NORM, LOSS, TABLE = "functions.softmax", "functions.norm", "functions.loss", "functions.embedding"
 DROPOUT, ACTIVATION, LINEAR, PLACES = "functions.dropout", "functions.activation", "functions.linear", "positions"
+CONV, CONV_PLACES = "functions.convolution", "_places(padded.shape[1:3], W.shape[:2], stride)"
 RNN, LSTM, GRU, UNROLL = "recurrent.rnn", "recurrent.lstm", "recurrent.gru", "recurrent.unroll"
 BOTH, LAYERS, BLOCK, MODEL = "recurrent.bidirectional", "recurrent.layers", "models.block", "models.language_model"
 
@@ -422,6 +423,18 @@ ZOO = [
         {PROJECT_BACK: "dheads.reshape(*x.shape[:-1], H * D)"}, "multihead", "no batch",
         "Forward reshaped and swapped the axes; backward undoes both, the last one first.",
         "(H, T, D) -> swap -> (T, H, D) -> reshape (T, H D)"),
+    Bug("dcontext is cut into heads without a transpose in backward", HEADS,
+        {"np.swapaxes(djoined.reshape(*djoined.shape[:-1], H, E), -3, -2)":
+         "djoined.reshape(*djoined.shape[:-2], H, -1, E)"}, "multihead", "no batch",
+        "Forward swapped the axes and reshaped; backward undoes both, the last one first.",
+        "(T, H E) -> reshape (T, H, E) -> swap -> (H, T, E)"),
+    Bug("the scale is the root of the model width in backward alone", HEADS,
+        {"    dhead_query = join_heads(dgrouped)\n":
+         "    too_small = math.sqrt(dgrouped.shape[-1] / query.shape[-1])\n"
+         "    dmemory = (dmemory[0] * too_small, *dmemory[1:])\n"
+         "    dhead_query = join_heads(dgrouped) * too_small\n"}, "multihead", "no batch",
+        "Each head compares D features, not M, and backward divides by the same root as forward.",
+        "dquery_h = dscores_h key_h / sqrt(D),   dkey_h = dscores_h^T query_h / sqrt(D),   D = M / H"),
     Bug("scale by the root of the model width, not of the head width", HEADS,
         {"grouped = split_heads(head_query, G) ":
          "head_query = head_query * math.sqrt(head_query.shape[-1] / query.shape[-1])\n"
@@ -798,6 +811,20 @@ ZOO = [
         {'**dweights, "b": db}': '**dweights, "b": db / len(inputs)}'}, "rnn", "batch",
         "The bias is added at every step of every sequence: its gradient is the sum over all of them.",
         "db = sum over sequences and steps of dtotal"),
+    # convolution
+    Bug("conv: dx is assigned window by window, not added", CONV,
+        {CONV_PLACES: "reversed(list(_places(padded.shape[1:3], W.shape[:2], stride)))",
+         "dpadded[place] += dout": "dpadded[place] = dout"}, "conv2d", "plain",
+        "Windows overlap: a number that several of them have read hears from each, and = keeps the last alone.",
+        "dx[t] = sum over the windows around t of dout W^T"),
+    Bug("conv: dx is assigned place by place of the kernel, not added", CONV,
+        {"dpadded[place] += dout": "dpadded[place] = dout"}, "conv2d", "plain",
+        "Windows overlap: a number that several of them have read hears from each, and = keeps the last alone.",
+        "dx[t] = sum over the windows around t of dout W^T"),
+    Bug("conv: the kernel is flipped in backward", CONV,
+        {"dpadded[place] += dout @ W[k].mT": "dpadded[place] += dout @ W[::-1, ::-1][k].mT"}, "conv2d", "plain",
+        "As a convolution of dout the kernel would be turned round; as a sum over places it is not.",
+        "dx[t + k] += dout[t] W[k]^T"),
     # lstm
     Bug("lstm: gates in another order in backward", LSTM,
         {GATES_BACK: GATES_BACK.replace("sigmoid_backward(di, i), sigmoid_backward(df, f)",
@@ -857,6 +884,23 @@ ZOO = [
         {"sigmoid_backward(df, f)": "sigmoid_backward(df, sigmoid(f))"}, "lstm", "given state",
         "s (1 - s) with s the gate itself: it has been through the sigmoid already.",
         "dtotal_f = df f (1 - f)"),
+    Bug("lstm: output gate and candidate in another order in backward", LSTM,
+        {"tanh_backward(dg, g), sigmoid_backward(do, o)": "sigmoid_backward(do, o), tanh_backward(dg, g)"},
+        "lstm", "batch",
+        "The gates are joined in the order in which forward cut them apart: books differ between i f g o and i f o g.",
+        "dtotal = [dtotal_i, dtotal_f, dtotal_g, dtotal_o]"),
+    Bug("lstm: the slope of the input gate is forgotten", LSTM,
+        {"[sigmoid_backward(di, i)": "[di"}, "lstm", "batch",
+        "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_i = di i (1 - i)"),
+    Bug("lstm: the slope of the forget gate is forgotten", LSTM,
+        {"sigmoid_backward(df, f)": "df"}, "lstm", "batch",
+        "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_f = df f (1 - f)"),
+    Bug("lstm: the slope of the output gate is forgotten", LSTM,
+        {"sigmoid_backward(do, o)": "do"}, "lstm", "batch",
+        "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_o = do o (1 - o)"),
+    Bug("lstm: the slope of the candidate is forgotten", LSTM,
+        {"tanh_backward(dg, g)": "dg"}, "lstm", "batch",
+        "The candidate is a tanh of its sum: the slope of tanh stands between them.", "dtotal_g = dg (1 - g^2)"),
     Bug("lstm: the slopes of the gates are forgotten", LSTM,
         {GATES_BACK: "[di, df, tanh_backward(dg, g), do]"}, "lstm", "batch",
         "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.",
@@ -873,6 +917,11 @@ ZOO = [
         {'"W_input": dW_input': '"W_input": inputs[:, 0].mT @ dprojected[:, 0]'}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW_input = sum over steps of x_t^T dtotal_t"),
+    Bug("lstm: W_hidden's gradient is assigned at each step, not added", LSTM,
+        {"weights_backward(dprojected, unrolled.steps)": "weights_backward(dprojected[:, :1], unrolled.steps[:1])"},
+        "lstm", "batch",
+        "Only the step that the loop came to last is left, the first, whose state before it is 0: write += for =.",
+        "dW_hidden = sum over steps of hidden_t-1^T dtotal_t"),
     Bug("lstm: W_hidden is paired with the wrong step", LSTM,
         {"weights_backward(dprojected, unrolled.steps)":
          "weights_backward(dprojected, unrolled.steps[1:] + unrolled.steps[-1:])"}, "lstm", "batch",

@@ -411,10 +411,10 @@ def test_nothing_of_the_file_stays(command, tmp_path, monkeypatch):
     (tmp_path / "neighbour_of_mine.py").write_text("two = 2\n", encoding="utf-8")
     code = "def f(x):\n    import neighbour_of_mine\n    return x ** neighbour_of_mine.two\n\n"
     code += "def f_grad(dout, x):\n    return 2 * x * dout\n" + INPUTS.format("f")
-    before = list(sys.path), set(sys.modules), sys.dont_write_bytecode
+    before = list(sys.path), sys.dont_write_bytecode
     assert command(code)[0] == 0
-    assert (list(sys.path), set(sys.modules) - {"neighbour_of_mine"}, sys.dont_write_bytecode) == before
-    assert "neighbour_of_mine" not in sys.modules
+    assert (list(sys.path), sys.dont_write_bytecode) == before
+    assert not [name for name in sys.modules if "mine" in name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.py", "neighbour_of_mine.py"]
 
 
