@@ -63,7 +63,8 @@ class Likeness(NamedTuple):
 
     def __str__(self):
         right = f" Right: {self.formula}" if self.formula else ""
-        return f"{', '.join(self.arrays)} looks like: {self.name}. {self.why}{right}"
+        look = "look" if len(self.arrays) > 1 else "looks"
+        return f"{', '.join(self.arrays)} {look} like: {self.name}. {self.why}{right}"
 
 
 class Report(NamedTuple):

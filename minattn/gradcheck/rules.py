@@ -142,7 +142,7 @@ def factor_of_another_array(wrong):
 def upstream(wrong):
     """How it answers to another upstream gradient."""
     analytic, numeric = _both(wrong)
-    if wrong.backward is None:
+    if wrong.backward is None or not np.isfinite(analytic).all():
         return None
     twice = wrong.backward(tree.map(lambda d: 2 * d, wrong.dout)).get(wrong.row.name)
     if twice is None or analytic.shape != numeric.shape:

@@ -292,7 +292,7 @@ def test_a_file_that_is_an_op(command):
     line = "    dscores = dscores / math.sqrt(query.shape[-1])\n"
     assert line in code
     status, out = command(code.replace(line, ""))
-    assert status == 1 and "WRONG query" in out and "looks like: " in out and "1/sqrt(D)" in out
+    assert status == 1 and "WRONG query" in out and " like: " in out and "1/sqrt(D)" in out
     status, out = command(code + "\n\ndef cases(rng):\n    return []\n")
     assert status == 2 and "cases(rng) of mine.py gives no case, so nothing would be checked" in out
     status, out = command(code + "\n\ndef cases(rng):\n    return rng.x\n")

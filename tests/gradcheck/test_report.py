@@ -182,5 +182,5 @@ def test_a_report_of_numbers_that_are_none(value):
 
 
 def test_a_likeness_reads_as_a_sentence():
-    assert str(Likeness(("q", "k"), "the scale", "It is gone.")) == "q, k looks like: the scale. It is gone."
+    assert str(Likeness(("q", "k"), "the scale", "It is gone.")) == "q, k look like: the scale. It is gone."
     assert str(Likeness(("q",), "a", "b.", "c")) == "q looks like: a. b. Right: c"
