@@ -42,7 +42,7 @@ lint: .venv/dev
 	.venv/bin/ruff format --check .
 
 parity: .venv/compare
-	.venv/bin/python -m pytest -m parity tests/parity $(OPTIONS)
+	.venv/bin/python -m pytest -m parity tests/parity tests/test_bench.py $(OPTIONS)
 
 oldest: .venv-oldest/test
 	.venv-oldest/bin/python -m pytest -n 2 $(OPTIONS)

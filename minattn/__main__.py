@@ -1,4 +1,4 @@
-"""python -m minattn demo | look | write | gradcheck"""
+"""python -m minattn demo | look | classify | write | gradcheck | bench"""
 
 import argparse
 import importlib
@@ -6,6 +6,7 @@ import os
 import sys
 
 # Before NumPy is loaded: the products here are small, one BLAS thread is as fast, and on a busy machine far faster.
+# `bench` overrides it, before NumPy is loaded too, with as many threads as it was asked for.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -18,6 +19,7 @@ COMMANDS = {
         "minattn.gradcheck.command",
         "compare gradients with numbers: those of an op here, or in your FILE.py",
     ),
+    "bench": ("minattn.bench.command", "race every mechanism and model against PyTorch, where it is installed"),
 }
 
 

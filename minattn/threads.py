@@ -1,0 +1,125 @@
+"""Side by side: Python threads over the batch or the heads, each with a BLAS that keeps to itself.
+
+np.matmul computes a stack of small matrices one after the other on one core. NumPy lets go of the interpreter while it
+computes, so threads that take a share each use the other cores; meanwhile the BLAS is held to one thread, or threads
+would wait for threads. `threadpoolctl` holds it where it is installed; without it everything runs, only slower.
+
+Where there are no threads at all, as in a browser, the shares are computed one after the other.
+"""
+
+import contextlib
+import contextvars
+import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+VARIABLES = "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"
+_chosen = contextvars.ContextVar("threads", default=None)  # None: as many as the BLAS may have
+
+
+def count():
+    """How many threads may compute: what `using` says, else what the variables of the BLAS say, else every core."""
+    if _chosen.get() is not None:
+        return _chosen.get()
+    said = next((os.environ[name] for name in VARIABLES if os.environ.get(name, "").isdigit()), None)
+    return max(1, int(said)) if said is not None else _cores()
+
+
+@contextlib.contextmanager
+def using(number):
+    """Within this block so many threads compute; 1 computes in the caller's own."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"the number of threads must be a whole number of at least 1 but is {number!r}")
+    token = _chosen.set(number)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def share(work, items):
+    """work(part) for parts of range(items) that together are all of it, side by side; what one raises is raised here.
+
+    A part is a slice. Shares started from within a share are computed where they are.
+    """
+    number = min(count(), items)
+    parts = [slice(items * i // number, items * (i + 1) // number) for i in range(number)]
+    if number < 2:
+        for part in parts:
+            work(part)
+        return
+    with _blas_to_itself():
+        # np.errstate belongs to the context of the caller: every thread computes in a copy of it
+        others = [_start(contextvars.copy_context(), work, part) for part in parts[1:]]
+        try:
+            with using(1):
+                work(parts[0])
+        finally:
+            waited = [future.exception() for future in others if future is not None]
+    for part, future in zip(parts[1:], others, strict=True):
+        if future is None:  # no thread could be had
+            work(part)
+    for error in waited:
+        if error is not None:
+            raise error
+
+
+def _start(context, work, part):
+    """The share on a thread of its own -> future; None where no thread can be started."""
+
+    def alone():
+        with using(1):
+            work(part)
+
+    try:
+        return _pool().submit(context.run, alone)
+    except RuntimeError:  # "can't start new thread": a browser, or the interpreter is about to end
+        return None
+
+
+@functools.cache
+def _pool():
+    """Threads that are kept: to start one costs as much as a small product."""
+    return ThreadPoolExecutor(max(_cores() - 1, 1), thread_name_prefix="minattn")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+_lock = threading.Lock()
+_held = [0, None]  # how many hold the BLAS, and what the first of them has to set back
+
+
+@contextlib.contextmanager
+def _blas_to_itself():
+    """The BLAS computes with one thread until the last of all who ask for it, from whatever thread, has left."""
+    with _lock:
+        _held[0] += 1
+        if _held[0] == 1 and (blas := _blas()) is not None:
+            _held[1] = blas.limit(limits=1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _held[0] -= 1
+            if _held[0] == 0 and _held[1] is not None:
+                _held[1].restore_original_limits()
+                _held[1] = None
+
+
+@functools.cache
+def _blas():
+    """threadpoolctl's grip on the BLAS that NumPy has loaded, None where there is none."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ModuleNotFoundError:
+        return None
+    found = ThreadpoolController().select(user_api="blas")
+    return found if len(found) else None
+
+
+def _cores():
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
