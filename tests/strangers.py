@@ -363,7 +363,7 @@ MISTAKES = [
     ("masked", "np.where(keep, dy, 0) * 3", "dy * 3", "a mask that backward forgot"),
     ("lookup", "np.add.at(dw, idx, dy)", "dw[idx] = dy", "an assignment in the place of a sum|assigned, not added"),
     ("heads", "dy.transpose(0, 2, 1, 3).reshape(b, t, m)", "dy.reshape(b, t, m)", "heads reshaped without a transpose"),
-    ("gates", "[dy, dy * 2, dy * 3, dy * 4]", "[dy, dy * 2, dy * 4, dy * 3]", "gates in another order"),
+    ("gates", "[dy, dy * 2, dy * 3, dy * 4]", "[dy, dy * 2, dy * 4, dy * 3]", "blocks in another order"),
     ("rnn", "dh = dz @ wh.T", "pass", "cut off|truncated"),
     ("rnn", "dwx += x[:, t].T @ dz", "dwx = x[:, t].T @ dz", "assign|only the first step|last step"),
     ("attention", "    ds = ds / np.sqrt(q.shape[-1])\n", "", "the scale is missing in backward"),
@@ -408,7 +408,7 @@ MISTAKES = [
         "dheads are reshaped without",
     ),
     ("mha", "dQ @ Wq.T + dK @ Wk.T + dV @ Wv.T", "dQ @ Wq.T + dV @ Wv.T", "a way that was forgotten"),
-    ("mha", "ds.transpose(0, 1, 3, 2) @ Q", "ds @ Q", "dscores is reshaped, not transposed"),
+    ("mha", "ds.transpose(0, 1, 3, 2) @ Q", "ds @ Q", "dscores is not transposed"),
     ("lstm", "dc = dc + dh * o", "dc = dh * o", "lstm: the cell path is cut"),
     ("lstm", "do * o * (1 - o), dg * (1 - g**2)]", "dg * (1 - g**2), do * o * (1 - o)]", "candidate in another order"),
     (

@@ -21,7 +21,7 @@ from minattn.gradcheck.faults import (
     remembers,
 )
 from minattn.gradcheck.measure import FLOOR, MISSING, Scale, element_by_element, in_directions, missing, superfluous
-from minattn.gradcheck.numeric import BY_DIFFERENCES, SINGLE, choose, derive, random_like
+from minattn.gradcheck.numeric import BY_DIFFERENCES, SINGLE, affordable, choose, derive, random_like
 from minattn.gradcheck.report import Report, Row
 from minattn.gradcheck.understand import of as understand
 from minattn.gradcheck.understand import of_op
@@ -34,7 +34,7 @@ __tracebackhide__ = True  # pytest shows the test and the forward or backward th
 
 def gradcheck(
     forward, backward=None, inputs=(), *, params=None, options=None, names=None, axes=None, seed=0, rng=None,
-    tolerance=None, max_elements=5000, reference=None, diagnose=True, method="auto", eps=None,
+    tolerance=None, max_elements="auto", reference=None, diagnose=True, method="auto", eps=None,
 ):  # fmt: skip
     """Check a hand-written gradient, of any code -> Report: true where all is right, and it says what is wrong.
 
@@ -58,8 +58,9 @@ def gradcheck(
         Of the upstream gradient and of the elements that are chosen.
     tolerance : float
         1e-12 by complex step; 1e-7 where only central differences are possible; 1e-5 for float32.
-    max_elements : int or None
+    max_elements : int, None or "auto"
         Larger arrays are checked at so many elements, and as a whole in three random directions. None: every element.
+        Auto: 5,000, and fewer where forward is large, so that a check takes seconds.
     reference : str
         The name of the op that this is meant to be, "dot" or "lstm": compares the outputs too, which no gradient check
         can judge. Without it those ops are tried whose output is the same.
@@ -86,7 +87,7 @@ def gradcheck(
         method = "central"
     if tolerance is not None and not tolerance > 0:
         raise ValueError(f"tolerance must be larger than 0 but is {tolerance!r}")
-    if max_elements is not None:
+    if max_elements not in (None, "auto"):
         validate.count("max_elements", max_elements)
     problem = understand(forward, backward, inputs, params, options, names, axes)
     rng = np.random.default_rng([seed, 1998]) if rng is None else rng  # not the stream that drew somebody's inputs
@@ -145,8 +146,10 @@ def _report(problem, rng, tolerance, max_elements, reference, diagnose, method, 
     if random := not_the_same_twice(problem, point, out):  # then no number means anything
         return Report([], 0.0, tolerance or TOLERANCE, problem.title, (*written, *random))
     dout = random_like(out, rng) if problem.upstream else tree.map(np.ones_like, out)
+    if undefined := not_a_number(point, out):
+        return Report([], 0.0, tolerance or TOLERANCE, problem.title, (*written, *undefined))
     analytic, faults = _backward(problem, point, dout)
-    faults = (*written, *not_a_number(point, out), *faults)
+    faults = (*written, *faults)
     if written:  # into copies, then
         problem = problem._replace(call=lambda point, call=problem.call: call(own(point)))
     report = _compared(problem, point, dout, analytic, rng, tolerance, max_elements, method, eps)
@@ -177,6 +180,8 @@ def _compared(problem, point, dout, analytic, rng, tolerance, max_elements, meth
     narrow = any(leaf.dtype == np.float32 for _, leaf in tree.leaves(point))
     wide, upstream = (tree.map(lambda x: x.astype(np.float64) if floating(x) else x, t) for t in (point, dout))
     single = any(np.asarray(leaf).dtype == np.float32 for _, leaf in tree.leaves(problem.out(own(wide))))
+    if max_elements == "auto":
+        max_elements = affordable(wide, upstream)
     chosen = choose(wide, max_elements, rng)
     numeric, notes, loose = derive(problem, wide, upstream, chosen, method, eps, single, rng)
     floor = FLOOR * (largest(tree.leaves((numeric, upstream))) or 1.0)
@@ -191,8 +196,8 @@ def _compared(problem, point, dout, analytic, rng, tolerance, max_elements, meth
             row = in_directions(at, row, chosen[path], path in loose, rng)
         rows.append(row)
     extras = {path: np.shape(x) for path, x in analytic.items() if path not in numeric and floating(x)}
-    rows = [missing(row, extras) if row.remark == MISSING else row for row in rows]
+    rows = [missing(row, extras, row.name in problem.kept) if row.remark == MISSING else row for row in rows]
     rows += [Row(path, shape, math.inf, superfluous(path, point)) for path, shape in extras.items()]
     if narrow:
         notes += (f"float32: judged by the norm of the error, to {standard:g}",)
-    return Report(rows, floor, standard, problem.title, notes=notes)
+    return Report(rows, floor, standard, problem.title, notes=(*problem.notes, *notes))

@@ -12,7 +12,7 @@ import numpy as np
 from minattn import tree
 from minattn.gradcheck import rules
 from minattn.gradcheck.derivative import floating
-from minattn.gradcheck.reference import candidates, output_of, wants
+from minattn.gradcheck.reference import candidates, output_of, refusal, wants
 from minattn.gradcheck.report import Likeness
 
 SAME = 1e-7  # two gradients are one, relative to the largest number of the array
@@ -68,7 +68,7 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
     """
     from minattn.gradcheck import zoo
 
-    alone = {}
+    alone, clear = {}, {row.name for row in wrong}
     for same_output in (True, False):
         for name, bound in candidates(problem, point, out, reference, same_output):
             if same_output and (missing := _missing_ways(report, wrong, bound, dout)):
@@ -88,10 +88,16 @@ def _known_bug(problem, report, wrong, point, dout, out, reference):
                 likeness = Likeness(tuple(row.name for row in wrong), bug.name, bug.why, bug.formula)
                 if len(alike) == len(report.rows):
                     return [likeness]
-                for row in wrong if same_output else ():
-                    if row.name in alike and row.name not in alone:
-                        alone[row.name] = likeness._replace(arrays=(row.name,))
+                if same_output and alike & clear and _would_show(report, gradients) <= alike:
+                    for name in (alike & clear) - alone.keys():
+                        alone[name] = likeness._replace(arrays=(name,))
     return list(alone.values())
+
+
+def _would_show(report, gradients):
+    """The arrays whose gradient a bug makes wrong: where one of them is another, the bug is not there."""
+    told = [row for row in report.rows if row.numeric is not None and gradients.get(row.name) is not None]
+    return {row.name for row in told if not _same(gradients[row.name], row.numeric)}
 
 
 def _missing_ways(report, wrong, bound, dout):
@@ -125,9 +131,10 @@ def _compare_outputs(problem, point, out, reference):
             return (f"forward is not {reference}. It looks like: {bug.name}. {bug.why} Right: {bug.formula}",)
     if tried:
         return (f"forward is not {reference}: the outputs differ, whatever the gradients say",)
+    why = refusal(problem, point, reference)
     raise ValueError(
         f"reference={reference!r} cannot be called with {', '.join(problem.point)}: it takes "
-        f"{', '.join(wants(reference))}, in this order or by these names, in shapes of its own"
+        f"{', '.join(wants(reference))}, in this order or by these names, in shapes of its own{'; ' * bool(why)}{why}"
     )
 
 

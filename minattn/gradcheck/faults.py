@@ -68,28 +68,42 @@ def changed(before, after, who):
 def remembers(problem, point, dout, analytic):
     """What a call leaves behind for the next one."""
     size = largest(analytic.items())
+
+    def others(found):
+        return [name for name, a in analytic.items() if not _near(found.get(name), a, size)]
+
     if problem.again is not None:
-        found = dict(tree.leaves(problem.again(own(dout), own(point))[1]))
-        grown = [name for name, a in analytic.items() if not _near(found.get(name), a, size)]
-        more = ": it is added to that of the first, and nothing sets it back"
-        return [
-            f"the gradient of {name} is another one after a second forward and backward"
-            f"{more if _near(found.get(name), 2 * analytic[name], size) else ''}"
-            for name in grown
+        out, gradients = problem.again(own(dout), own(point))
+        found = dict(tree.leaves(gradients))
+        if not _equal(problem.out(own(point)), out):
+            return [
+                "forward gives another result the second time: the object keeps state from call to call, and nothing "
+                "sets it back"
+            ]
+        grown = [name for name in others(found) if _near(found.get(name), 2 * analytic[name], size)]
+        changed = [name for name in others(found) if name not in grown]
+        faults = [
+            f"{_gradients(grown)} twice as large after a second forward and backward: it is added to the first, and "
+            f"nothing sets it back"
         ]
+        more = [f"{_gradients(changed)} different after a second forward and backward: state is kept from call to call"]
+        return faults * bool(grown) + more * bool(changed)
     here = own(point)
     out, cache = problem.call(here)
     try:
         problem.call(tree.map(lambda x: x + 1 if floating(x) else x, own(point)))
     except Exception:  # other numbers need not be allowed
         return []
-    found = dict(tree.leaves(problem.gradients(own(dout), here, out, cache)))
+    changed = others(dict(tree.leaves(problem.gradients(own(dout), here, out, cache))))
     return [
-        f"the gradient of {name} is another one when forward was called again before backward: state is left over from "
-        f"the last call"
-        for name, a in analytic.items()
-        if not _near(found.get(name), a, size)
-    ]
+        f"{_gradients(changed)} different when forward was called again before backward: state is left over from the "
+        f"last call"
+    ] * bool(changed)
+
+
+def _gradients(names):
+    """The gradient of x is, those of x and W are."""
+    return f"the gradient{'s' * (len(names) > 1)} of {', '.join(names)} {'are' if len(names) > 1 else 'is'}"
 
 
 def _near(found, expected, size):

@@ -66,7 +66,8 @@ def loaded(path):
 def pairs(module):
     """{name: (forward, backward)} of everything in the file that belongs together; an object has no second.
 
-    What comes from elsewhere counts where the file holds inputs for it; a class too, or where there is nothing else.
+    What comes from elsewhere counts where the file holds inputs for it; a class too, or where there is nothing else; a
+    function alone, which gives its own gradients, where the file holds inputs for it.
     """
     there = {name: x for name, x in vars(module).items() if not isinstance(x, ModuleType)}
     own = {name: x for name, x in there.items() if _defined_here(module, x) or _source(module, name) is not None}
@@ -77,7 +78,10 @@ def pairs(module):
             kind[name] = value, None
         elif inspect.isfunction(value) and (backward := _backward_of(name, there)):
             found[name] = value, there[backward]
-    return found or classes
+        elif inspect.isfunction(value) and _source(module, name) is not None and not _is_backward(name, there):
+            found[name] = value, None
+    made = {type(value) for value, _ in found.values()}
+    return {name: pair for name, pair in found.items() if pair[0] not in made} or classes
 
 
 def find(module, function):
@@ -233,7 +237,8 @@ def _source(module, name):
         held = getattr(module, store, None)
         if isinstance(held, dict) and name in held:
             return held[name]
-    return next((vars(module)[form.format(name)] for form in MAKERS if form.format(name) in vars(module)), None)
+    makers = [form.format(name) for form in MAKERS if form.format(name) not in STORES]
+    return next((vars(module)[maker] for maker in makers if maker in vars(module)), None)
 
 
 def _given(module, name, rng):
@@ -266,6 +271,11 @@ def _forward_of(name):
     ends = (form.split("{}") for form in BACKWARD_OF)
     stems = (name[len(a) : len(name) - len(b)] for a, b in ends if name.startswith(a) and name.endswith(b))
     return next((stem for stem in stems if stem.isidentifier()), None)
+
+
+def _is_backward(name, known):
+    """Is this the backward of something in the file?"""
+    return any(other != name and _backward_of(other, known) == name for other in known)
 
 
 def _defined_here(module, value):

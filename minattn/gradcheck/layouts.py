@@ -15,7 +15,7 @@ from minattn.gradcheck.derivative import floating
 
 ZERO, ONE = 0, 1  # the first two numbers of all
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-STATES = ("h0", "h_0", "hprev", "h_prev", "h", "hidden", "c0", "c_0", "cprev", "c_prev", "c", "cell")
+STATES = ("a0", "h0", "h_0", "hprev", "h_prev", "h", "hidden", "c0", "c_0", "cprev", "c_prev", "c", "cell")
 MOST = 400  # layouts of one op that are tried
 
 
@@ -93,24 +93,29 @@ def _recurrent(name, at, others, aliases):
         raise _NoFit
     at, k = dict(at), GATES[name]
     x = _take(at, "inputs", aliases, ndim=(2, 3))
+    at = {path: a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for path, a in at.items()}  # a column is a vector
     matrices = {path: a for path, a in at.items() if a.ndim == 2}
     vectors = {path: a for path, a in at.items() if a.ndim == 1}
     if len(matrices) + len(vectors) != len(at) or not matrices:
         raise _NoFit
     start = [matrices.pop(path) for path in list(matrices) if path.rsplit(".", 1)[-1].lower() in STATES]
-    for steps_first, turned in itertools.product((False, True), (False, True)):
-        if x.ndim == 2:
-            inputs, outs = x[None], (lambda o: o[0], lambda o: o[0, -1])
-        elif steps_first:
-            inputs, outs = x.swapaxes(0, 1), (lambda o: o.swapaxes(0, 1), lambda o: o[:, -1])
-        else:
-            inputs, outs = x, (None, lambda o: o[:, -1])
+    if x.ndim == 2:
+        ways = {"no batch": (x[None], (lambda o: o[0], lambda o: o[0, -1]))}
+    else:
+        ways = {
+            "batch first": (x, (None, lambda o: o[:, -1])),
+            "steps first": (x.swapaxes(0, 1), (lambda o: o.swapaxes(0, 1), lambda o: o[:, -1])),
+            "columns": (x.transpose(1, 2, 0), (lambda o: o.transpose(2, 0, 1), lambda o: o[:, -1].T)),
+        }
+    for way, turned in itertools.product(ways, (False, True)):
+        inputs, outs = ways[way]
         given = [a.T if turned else a for a in matrices.values()]
         for params in _joined(given, list(vectors.values()), inputs.shape[-1], k):
             slots = {("inputs", "inputs"): inputs}
             if start:
-                missing = [np.full_like(start[0], ZERO)] * (k == 4 and len(start) == 1)
-                slots |= {("inputs", f"state.{i}"): a for i, a in enumerate([*start, *missing])}
+                states = [a.T if way == "columns" else a for a in start]
+                states += [np.full_like(states[0], ZERO)] * (k == 4 and len(states) == 1)
+                slots |= {("inputs", f"state.{i}"): a for i, a in enumerate(states)}
             for order, out in itertools.product(itertools.permutations(range(k)), outs):
                 gates = {("params", one): _gates(counts, order) for one, counts in params.items()}
                 yield Layout(slots | gates, {}, out)
@@ -216,9 +221,11 @@ def _additive(name, at, others, aliases):
     if others:
         raise _NoFit
     at = dict(at)
-    named = {one: _take(at, one, aliases, ndim=(1, 2)) for one in ("W_query", "W_key", "v")}
-    inputs = list(at.values())
-    if len(inputs) not in (2, 3) or inputs[-1].ndim != 3:
+    names = ("W_query", "W_key", "v")
+    last = dict(list(at.items())[-3:])  # the inputs come first
+    named = dict(zip(names, _in_order(last, names, aliases), strict=False))
+    inputs = list(at.values())[:-3]
+    if len(named) < 3 or len(inputs) not in (2, 3) or inputs[-1].ndim != 3:
         raise _NoFit
     query, key, value = (*inputs, inputs[-1])[:3]
     query, out = (query[:, None], lambda o: o[:, 0]) if query.ndim == 2 else (query, None)
@@ -236,6 +243,15 @@ def _linear(name, at, others, aliases):
     if at:
         slots["inputs", "b"] = next(iter(at.values()))
     yield Layout(slots)
+
+
+def _cross_entropy(name, at, others, aliases):
+    """Targets below 0 are those that are ignored."""
+    if len(at) != 1 or len(others) != 1:
+        raise _NoFit
+    ((logits,), ((path, targets),)) = at.values(), others.items()
+    slots = {("inputs", "logits"): logits, ("inputs", "targets"): path}
+    yield Layout(slots, {"ignore_index": int(targets.min())})
 
 
 def _convolution(name, at, others, aliases):
@@ -256,6 +272,7 @@ FAMILIES = dict.fromkeys(GATES, _recurrent) | {
     "additive": _additive,
     "functions.linear": _linear,
     "conv2d": _convolution,
+    "cross_entropy": _cross_entropy,
 }
 
 

@@ -64,6 +64,8 @@ def where(wrong, letters, numeric=None):
 def _some(name, places, n):
     """Indices of an axis: step t=4, the last; heads h=1, 3; m=2; index 5 of axis 0."""
     shown = ", ".join(map(str, places[:6])) + (", ..." if len(places) > 6 else "")
+    if len(places) > 3 and places[-1] - places[0] == len(places) - 1:
+        shown = f"{places[0]} to {places[-1]}"
     several, place = len(places) > 1, {0: ", the first", n - 1: ", the last"}.get(int(places[0]), "")
     if name.startswith("axis"):
         return f"{'indices' if several else 'index'} {shown} of {name}"

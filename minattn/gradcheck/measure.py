@@ -47,6 +47,8 @@ def element_by_element(at, name, analytic, numeric, tolerance, chosen=None, loos
     asked = np.isfinite(numeric) | np.isfinite(dict(tree.leaves(at.point))[name])  # infinity has no neighbours
     if chosen is not None:
         asked &= np.isin(np.arange(numeric.size), chosen).reshape(numeric.shape)
+    if not numeric.size:
+        return row._replace(error=0.0, wrong=asked, remark="empty: nothing was checked")
     error, wrong = _error(at, analytic, numeric, asked, tolerance)
     if loose and at.kinks and wrong.any():
         numeric = _finer(at, name, analytic, numeric, wrong, tolerance)
@@ -211,13 +213,15 @@ def chance_of_missing(relative, tolerance, directions=DIRECTIONS):
     return math.erf(tolerance / (relative * math.sqrt(2))) ** directions
 
 
-def missing(row, extras):
-    """No gradient for an argument: it came under another name, or none was meant to come."""
+def missing(row, extras, kept=False):
+    """No gradient for an argument, or for what an object keeps: under another name, or not meant to come."""
     if row.shape in extras.values():
         names = ", ".join(name for name, shape in extras.items() if shape == row.shape)
         return row._replace(
             remark=f"{MISSING}, but one of this shape called {names}: is that it? Use the argument's name"
         )
+    if kept:
+        return row._replace(remark=f"{MISSING}, and none is kept beside it; constants are left out by params=")
     return row._replace(remark=f"{MISSING}: data that needs none goes into options={{'{row.name}': ...}}")
 
 

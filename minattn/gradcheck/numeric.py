@@ -13,6 +13,7 @@ from minattn.gradcheck.derivative import WIDE, along, central_difference, comple
 from minattn.gradcheck.measure import FLOOR
 
 BY_DIFFERENCES = 1e-7  # what central differences can promise
+WORK, FEWEST, MOST = 10**8, 200, 5000  # numbers that forward computes; elements of an array that are checked
 SINGLE = 1e-3, 2.0**-5  # tolerance and step where forward computes in float32 whatever it is given
 __tracebackhide__ = True  # as in check
 
@@ -81,6 +82,13 @@ def random_like(out, rng):
         lambda x: np.asarray(rng.normal(size=np.shape(x))).astype(np.asarray(x).real.dtype) if floating(x) else None,
         out,
     )
+
+
+def affordable(point, dout):
+    """So many elements of each array as let forward compute about WORK numbers in all."""
+    sizes = [leaf.size for _, leaf in tree.leaves(point) if floating(leaf)]
+    numbers = sum(sizes) + sum(np.size(leaf) for _, leaf in tree.leaves(dout))
+    return int(np.clip(WORK // max(1, numbers * len(sizes)), FEWEST, MOST))
 
 
 def choose(point, max_elements, rng):

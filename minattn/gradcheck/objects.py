@@ -7,6 +7,7 @@ or in lists of equal length; those of the layers in it are called by the way the
 """
 
 import copy
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from minattn.gradcheck.derivative import floating, own
 from minattn.gradcheck.problem import GRADIENT_OF, Problem, by_name, called, fresh, letters, parameters, upstreams
 
 PARAMETERS = ("params", "parameters", "weights")
+LIKE_A_PARAMETER = re.compile(r"[WUwb]\w{0,3}|(W|w|b|bias|weights?|gain|kernel)(_\w+)?|gamma|beta")
 STORES = ("grads", "gradients", "grad", "dparams")
 __tracebackhide__ = True  # as in check
 
@@ -41,7 +43,7 @@ def of_object(layer, inputs, params=None, options=None, names=None, axes=None):
     tried = copy.deepcopy(layer)  # some make their gradients only in backward
     before = {place: dict(vars(part)) for place, part in _layers(tried)}
     back(tried, tree.map(np.ones_like, tried.forward(*own(tuple(inputs)), **fresh(options))))
-    held = _given(tried, params) if params is not None else _found(tried, before, names)
+    held, notes = (_given(tried, params), ()) if params is not None else _found(tried, before, names)
     point = dict(zip(names, inputs, strict=True)) | {name: _get(layer, one.places[0]) for name, one in held.items()}
 
     def prepared(point):
@@ -73,7 +75,7 @@ def of_object(layer, inputs, params=None, options=None, names=None, axes=None):
         return out, collect(result, mine, point)
 
     title = type(layer).__name__
-    return Problem(title, own(point), call, gradients, letters(axes, point), again=again)
+    return Problem(title, own(point), call, gradients, letters(axes, point), again=again, notes=notes, kept=tuple(held))
 
 
 def _layers(layer, place=(), seen=None):
@@ -100,8 +102,12 @@ def _zeroed(layer):
 
 
 def _found(tried, before, names):
-    """{name: Held} of everything that looks like a parameter with its gradient; before: what stood there at first."""
-    held, known = {}, {}
+    """{name: Held} of everything that looks like a parameter with its gradient, and notes about what may be one.
+
+    before: what stood there at first. An array without a gradient is a parameter whose gradient backward forgot, where
+    it is called like one and another array has its own; else it may be a constant, which is said.
+    """
+    held, known, alone = {}, {}, {}
     for place, part in _layers(tried):
         was = before.get(place, {})
         # what forward or backward replaces is no parameter: it is kept for backward, or for the caller
@@ -114,7 +120,14 @@ def _found(tried, before, names):
             one = held.get(first, Held((), ()))
             new = all(_get(tried, other) is not _get(tried, gradient) for other in one.gradients)
             held[first] = Held((*one.places, here), (*one.gradients, gradient) if new else one.gradients)
-    return held
+        for name, value in steady.items():
+            if isinstance(value, np.ndarray) and floating(value):
+                alone[".".join(map(str, (*place, name)))] = (*place, name)
+    used = {*known, *(id(_get(tried, place)) for one in held.values() for place in one.gradients)}
+    alone = {name: place for name, place in alone.items() if id(_get(tried, place)) not in used}
+    forgotten = [name for name, place in alone.items() if held and LIKE_A_PARAMETER.fullmatch(str(place[-1]))]
+    held |= {name: Held((alone[name],), ()) for name in forgotten}
+    return held, tuple(f"{name} has no gradient: taken for a constant" for name in alone if name not in forgotten)
 
 
 def _pairs(layer, steady):

@@ -21,7 +21,8 @@ class Problem(NamedTuple):
     """point: {name: tree}, inputs first, parameters behind them.
 
     call(point) -> out, cache; gradients(dout, point, out, cache) -> {name: tree}; axes: {path: letters}, where known.
-    state: what a call may leave behind is compared by `again`, a second call after another one.
+    again: a second call after another one, where what a call leaves behind may matter; notes: to be told to whoever
+    asked; kept: the names of what an object keeps.
     """
 
     title: str
@@ -33,6 +34,8 @@ class Problem(NamedTuple):
     again: Any = None
     options: Any = None
     op: Any = None
+    notes: tuple = ()
+    kept: tuple = ()
 
     def out(self, point):
         """forward alone."""
@@ -57,6 +60,8 @@ def called(function, inputs, names=None, backward=None):
         behind = [] if backward is None else positional(backward)[1 : len(inputs) + 1]
         named = behind if not parameters(function) and len(behind) == len(inputs) else named
         return named + [f"input_{i}" for i in range(len(named), len(inputs))]
+    if isinstance(names, (str, dict)):
+        raise TypeError(f'names must be a sequence, one for each input, as in names=("x", "W"), but is {names!r}')
     if len(names) != len(inputs):
         raise ValueError(f"{len(names)} names came for {len(inputs)} inputs: {', '.join(names)}")
     return list(names)

@@ -36,7 +36,7 @@ ALIASES = {
     "b": ("b", "bias"),
     "W_input": ("w_input", "wx", "w_x", "wi", "w_ih", "wih", "weight_ih", "w_xh", "wxh"),
     "W_hidden": ("w_hidden", "wh", "w_h", "w_hh", "whh", "weight_hh", "u"),
-    "W_query": ("w_query", "wq", "w_q", "w1", "w_a"),
+    "W_query": ("w_query", "wa", "wq", "w_q", "w1", "w_a", "w_s"),
     "W_key": ("w_key", "wk", "w_k", "w2", "u_a", "ua"),
     "W_value": ("w_value", "wv", "w_v"),
     "W_out": ("w_out", "wo", "w_o"),
@@ -138,6 +138,16 @@ def candidates(problem, point, out, reference=None, same_output=True):
                 break
             if not same_output and output_of(out).shape == found.shape:
                 yield name, candidate
+
+
+def refusal(problem, point, reference):
+    """Why an op cannot be called with these arrays, in its own words; "" where it says nothing."""
+    for candidate in _bound(problem, point, reference):
+        try:
+            candidate.run()
+        except (TypeError, ValueError, IndexError) as error:
+            return str(error)
+    return ""
 
 
 def output_of(out):

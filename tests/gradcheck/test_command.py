@@ -200,10 +200,31 @@ def test_a_function_alone_returns_its_gradients(command):
     code = "import numpy as np\ndef loss(x): return (x * x).sum(), 2 * x\nloss_inputs = np.ones(3)\n"
     assert command(code, "mine.py::loss")[0] == 0
     assert command(code.replace("2 * x", "3 * x"), "mine.py::loss")[0] == 1
-    status, out = command(code)
+    assert command(code)[0] == 0 and command(code.replace("2 * x", "3 * x"))[0] == 1
+    status, out = command(code.replace("loss_inputs", "x"))
     assert status == 2 and "mine.py has no function with a backward" in out
 
 
+def test_a_class_is_not_checked_beside_its_object(command):
+    code = "import numpy as np\nfrom minattn.gradcheck import gradcheck\n" + SIZED + "layer = Layer(3)\n"
+    status, out = command(code + 'gradcheck_inputs = {"layer": (np.ones((2, 3)),), "Layer": (np.ones((2, 3)),)}\n')
+    assert status == 0 and "mine.py::layer\n" in out and "::Layer" not in out and "::gradcheck" not in out
+
+
+SIZED = """
+class Layer:
+    def __init__(self, n):
+        self.W = np.ones((n, n))
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T
+
+"""
 LOOKED = "mine.py has no {0}_backward, {0}_grad, {0}_bwd, {0}_vjp, d_{0}, grad_{0} or backward_{0}"
 
 
