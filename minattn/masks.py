@@ -22,9 +22,23 @@ TILE = 2**20  # booleans that are looked at together
 
 
 class Rule:
-    """Something that answers tile(shape, rows, columns, like) with booleans for those slices of (..., T, S)."""
+    """Something that answers tile(shape, rows, columns, like) with booleans for those slices of (..., T, S).
+
+    span(shape, rows) -> (first, end): none of these rows may look at a key outside; sure(shape, rows): each may look at
+    every key inside; both for all that can be known without looking.
+    """
 
     __array_ufunc__ = None  # so that `array & rule` is ours to answer
+
+    def span(self, shape, rows):
+        return 0, shape[-1]
+
+    def sure(self, shape, rows):
+        return 0, 0
+
+    def hides_nobody(self, shape):
+        """Does every query look at something, and somebody at every key? False where that is not known."""
+        return False
 
     def __and__(self, other):
         """Both must allow the look."""
@@ -58,6 +72,18 @@ class Causal(Rule):
         T, S = shape[-2:]
         return _places(S, columns, like) <= _places(T, rows, like)[:, None] + self.start(shape)
 
+    def span(self, shape, rows):
+        _, stop, _ = rows.indices(shape[-2])
+        return 0, stop + self.start(shape)
+
+    def sure(self, shape, rows):
+        start, _, _ = rows.indices(shape[-2])
+        return 0, start + self.start(shape) + 1
+
+    def hides_nobody(self, shape):
+        T, S = shape[-2:]
+        return self.start(shape) >= 0 and S <= T + self.start(shape)
+
 
 @dataclass(frozen=True)
 class Window(Rule):
@@ -73,6 +99,16 @@ class Window(Rule):
         allowed = ahead == ahead
         allowed = allowed if self.left is None else allowed & (ahead >= -self.left)
         return allowed if self.right is None else allowed & (ahead <= self.right)
+
+    def span(self, shape, rows):
+        start, stop, _ = rows.indices(shape[-2])
+        first = 0 if self.left is None else start + self.offset - self.left
+        return first, shape[-1] if self.right is None else stop + self.offset + self.right
+
+    def sure(self, shape, rows):
+        start, stop, _ = rows.indices(shape[-2])
+        first = 0 if self.left is None else stop - 1 + self.offset - self.left
+        return first, shape[-1] if self.right is None else start + self.offset + self.right + 1
 
 
 @dataclass(frozen=True)
@@ -129,6 +165,12 @@ class All(Rule):
     def tile(self, *place):
         return functools.reduce(operator.and_, (rule.tile(*place) for rule in self.rules))
 
+    def span(self, shape, rows):
+        return _within(rule.span(shape, rows) for rule in self.rules)
+
+    def sure(self, shape, rows):
+        return _within(rule.sure(shape, rows) for rule in self.rules)
+
 
 def causal(offset=None):
     """Query t may look at keys 0 .. t + offset -> Causal."""
@@ -175,6 +217,18 @@ def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
     return All(rules).tile(shape, rows, columns, like) if rules else None
 
 
+def span(mask, shape, rows):
+    """The keys outside of which none of these rows may look, and those at which all of them may: two slices.
+
+    As far as rules tell without being looked at: the second is empty where they do not, never the first.
+    """
+    S, rules = shape[-1], parts(mask)
+    if not rules:
+        return slice(0, S), slice(0, S)
+    some, sure = (_within(getattr(rule, ask)(shape, rows) for rule in rules) for ask in ("span", "sure"))
+    return _clipped(some, S), _clipped(sure, S)
+
+
 def separate(mask, shape, *, like):
     """A mask as queries (..., T), keys (..., S) and an offset: t may look at s <= t + offset, where both are allowed.
 
@@ -216,17 +270,20 @@ def heads(mask, G):
 
 
 def visible(mask, shape, *, like):
-    """Which queries (..., T) may look at anything, which keys (..., S) anyone may look at; None, None without a mask.
+    """Which queries (..., T) may look at anything, which keys (..., S) anyone may look at; None, None where all are.
 
     A rule is asked tile by tile, so that this needs no T x S either.
     """
-    if mask is None:
+    rules = parts(mask)
+    if not rules or (len(rules) == 1 and rules[0].hides_nobody(shape)):
         return None, None
     *_, T, S = shape
     step = max(1, TILE // max(S, 1))
     tiles = [array(mask, shape, like=like, rows=slice(t, t + step)) for t in range(0, max(T, 1), step)]
-    looks = [np.broadcast_to(tile, (*tile.shape[:-2], tile.shape[-2], S)) for tile in tiles]
+    alike = tiles[0].shape[-2] == 1 < min(step, T)                                # all rows are
+    looks = [np.broadcast_to(tile, (*tile.shape[:-1], S)) for tile in (tiles[:1] if alike else tiles)]
     sees = np.concatenate([tile.any(axis=-1) for tile in looks], axis=-1)         # (..., T)
+    sees = np.broadcast_to(sees, (*sees.shape[:-1], T))                           # (..., T)
     seen = functools.reduce(operator.or_, (tile.any(axis=-2) for tile in looks))  # (..., S)
     return sees, seen
 
@@ -241,6 +298,18 @@ def keep(seen, x):
     steps = np.broadcast_to(0, x.shape[:-1])
     looks = np.broadcast_to(seen, np.broadcast_shapes(seen.shape, steps.shape))
     return np.where((unbroadcast(looks, steps) != 0)[..., None], x, 0)
+
+
+def _within(spans):
+    """Where all of the spans (first, end) overlap."""
+    firsts, ends = zip(*spans, strict=True)
+    return max(firsts), min(ends)
+
+
+def _clipped(span, S):
+    """(first, end) as a slice of S keys, perhaps an empty one."""
+    first, end = (min(max(i, 0), S) for i in span)
+    return slice(first, max(first, end))
 
 
 def _places(steps, part, like):

@@ -11,7 +11,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 FUNCTIONS = set(
     """
     add.at all any arange argmax argmin argsort asarray broadcast_to clip concatenate copy cumsum diff empty_like
-    expand_dims flip full_like imag max mean min moveaxis nonzero ones_like prod real repeat reshape roll shape
+    einsum expand_dims flip full_like imag max mean min moveaxis nonzero ones_like prod real repeat reshape roll shape
     sort sort split squeeze stack sum swapaxes take take_along_axis tensordot tile transpose tril triu where zeros_like
     """.split()
 )

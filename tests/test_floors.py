@@ -87,7 +87,7 @@ def test_mechanisms_do_not_import_each_other():
     from minattn.attention import VARIANTS
 
     # those that wrap another take it as an argument with a default, or take over its oracle
-    wrapped = {"concat": "additive", "relative": "dot", "window": "dot", "blockwise": "dot", "multihead": "dot"}
+    wrapped = {"concat": "additive"} | dict.fromkeys(("relative", "window", "blockwise", "fused", "multihead"), "dot")
     for name in set(VARIANTS) - {"multihead"}:  # which tries several mechanisms in its cases
         others = {f"minattn.attention.{other}" for other in VARIANTS if other not in (name, wrapped.get(name))}
         assert not ours(ROOT / "attention" / f"{name}.py") & others

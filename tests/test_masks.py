@@ -127,6 +127,32 @@ def test_visible_by_tiles_is_visible_at_once(monkeypatch):
         assert (sees == whole.any(axis=-1)).all() and (seen == whole.any(axis=-2)).all()
 
 
+def test_one_row_for_all_queries(monkeypatch):
+    mask = np.array([[True, False, True, False]])
+    for tile in (1, 12, 10**6):
+        monkeypatch.setattr(masks, "TILE", tile)
+        sees, seen = masks.visible(mask, (2, 7, 4), like=HERE)
+        assert sees.shape[-1] == 7 and sees.all() and (seen == mask[0]).all()
+
+
+def test_what_rules_know_of_a_tile():
+    """span holds all that some row may look at, sure only what every row may look at."""
+    shape = (9, 11)
+    rules = [causal(offset=2), causal(offset=-3), causal(offset=40), masks.window(2, 1), masks.window(None, 0, 1)]
+    rules += [masks.window(1, None), causal(offset=2) & masks.window(3, None), padding(np.array(7))]
+    for rule in rules:
+        whole = np.broadcast_to(array(rule, shape), shape)
+        for rows in (slice(0, 9), slice(0, 4), slice(4, 9), slice(5, 6)):
+            span, sure = masks.span(rule, shape, rows)
+            outside = np.ones(11, dtype=bool)
+            outside[span] = False
+            assert not whole[rows][:, outside].any() and whole[rows][:, sure].all(), rule
+        all_looked_at = whole.any(axis=0).all() and whole.any(axis=1).all()
+        assert masks.visible(rule, shape, like=HERE)[0] is not None or all_looked_at
+    assert masks.span(None, shape, slice(0, 4)) == (slice(0, 11), slice(0, 11))
+    assert masks.span(causal(offset=2), shape, slice(4, 6)) == (slice(0, 8), slice(0, 7))
+
+
 def test_rules_work_on_the_device():
     mask = masks.array(causal() & padding([3, 2]), (2, 4, 4), like=DeviceArray(HERE))
     assert isinstance(mask, DeviceArray)

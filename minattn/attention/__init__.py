@@ -10,6 +10,7 @@ from minattn.attention import (
     concat,
     cosine,
     dot,
+    fused,
     linear,
     local,
     multihead,
@@ -29,6 +30,7 @@ VARIANTS = {
     "sparse": sparse,
     "window": window,
     "blockwise": blockwise,
+    "fused": fused,
     "linear": linear,
     "multihead": multihead,
 }

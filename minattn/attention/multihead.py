@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import masks, tree, validate
-from minattn.attention import additive, blockwise, cosine, dot, window
+from minattn.attention import additive, blockwise, cosine, dot, fused, window
 from minattn.attention.cases import SIZES
 from minattn.functions import join_heads, linear, linear_backward, split_heads
 from minattn.op import Case, bind, halves, initialise, label, options
@@ -27,7 +27,7 @@ SHAPES |= {"W_query": "M H D", "W_key": "M G D", "W_value": "M G E", "W_out": "H
 SHAPES |= {"b_query": "H D", "b_key": "G D", "b_value": "G E", "b_out": "M"}
 PAPER = "Vaswani 2017, 3.2.2"
 TIME, MEMORY = "T S H (D + E) + (T + S) M H (D + E)", "T S H"
-EXACT = "as its inner mechanism, by default `dot`"
+EXACT = "as its inner mechanism, by default `dot` in its fused form"
 OPTIONAL = ("b_query", "b_key", "b_value", "b_out")
 OFFSET = True  # tells rotary positions where the first query stands
 
@@ -68,10 +68,11 @@ class Cache(NamedTuple):
 
 
 def naive(
-    params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=dot
+    params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=None
 ):
     """Each head by einsum, and the inner mechanism's plain loops over all of them."""
     H, G = params["W_query"].shape[1], params["W_key"].shape[1]
+    inner = inner or dot
 
     def project(name, x, heads):
         b = params.get(f"b_{name}", np.zeros((heads, 1)))
@@ -91,11 +92,12 @@ def naive(
     return np.einsum("...hte,hem->...tm", context, params["W_out"]) + params.get("b_out", 0)
 
 
-def init(rng, *, M, H, G=None, D=None, E=None, A=None, bias=True, inner=dot):
+def init(rng, *, M, H, G=None, D=None, E=None, A=None, bias=True, inner=None):
     """Width M, H heads, G key/value heads (H), of width D for keys and E for values (M / H); bias=False leaves out b.
 
     A: width of the inner mechanism, where it has one.
     """
+    inner = inner or dot
     G, D = G or H, D or M // H
     E = E or D
     if H % G:
@@ -110,15 +112,15 @@ def init(rng, *, M, H, G=None, D=None, E=None, A=None, bias=True, inner=dot):
 
 
 def forward(
-    params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=dot
+    params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=None
 ):
     """query (..., T, M), key (..., S, M), value (..., S, M), bias to (..., H, T, S) -> context (..., T, M).
 
     mask: a rule, or booleans to (..., H, T, S), True = may look. Arrays, bias too, are read from the right: three axes
     are (H, T, S), one for each head, even where B = H; one for each sequence, alike for all heads, is (B, 1, T, S).
     dropout, rng: as in `dot`. rotary: None, or the style of `positions.rotary` that turns queries and keys; offset: the
-    place of the first query. inner: the mechanism of each head. Errors as in `dot`, and ValueError for a bias where the
-    inner mechanism takes none.
+    place of the first query. inner: the mechanism of each head, None for `dot` in the form that is fastest here. Errors
+    as in `dot`, and ValueError for a bias where the inner mechanism takes none.
     """
     shape = _check(params, query, key, value, bias, mask)
     sees, seen = masks.visible(mask, shape, like=query)  # what nobody may see never matters, even NaN
@@ -140,11 +142,12 @@ def backward(dcontext, cache):
     return (dquery, dkey, dvalue, dbias), tree.join(dattend, dprepare)
 
 
-def prepare(params, key, value, *, seen=None, rotary=None, offset=0, inner=dot):
+def prepare(params, key, value, *, seen=None, rotary=None, offset=0, inner=None):
     """key and value (..., S, M) -> memory of the inner mechanism, (..., G, 1, S, *).
 
     offset: the place of the first key, for memories that grow step by step.
     """
+    inner = inner or dot
     key, value = _keep(seen, key), _keep(seen, value)
     head_key = _project(params, "key", key)                            # (..., G, S, D)
     head_value = _project(params, "value", value)                      # (..., G, S, E)
@@ -169,11 +172,12 @@ def prepare_backward(dmemory, cache):
 
 
 def attend(
-    params, query, memory, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=dot
+    params, query, memory, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=None
 ):
     """query (..., T, M), memory as prepared -> context (..., T, M)."""
     H, G = params["W_query"].shape[1], params["W_key"].shape[1]
     _check_heads(H, mask, bias)
+    inner = inner or _fastest(query, dropout)
     head_query = _project(params, "query", query)                                             # (..., H, T, D)
     head_query = turn(head_query, offset, rotary) if rotary else head_query                   # (..., H, T, D)
     grouped = split_heads(head_query, G)                                                      # (..., G, H / G, T, D)
@@ -258,6 +262,11 @@ def _project_backward(dheads, params, name, x):
     return dx, {f"W_{name}": dW.reshape(W.shape)} | ({} if b is None else {f"b_{name}": db.reshape(b.shape)})
 
 
+def _fastest(query, dropout):
+    """`dot` for a single query and for weights that dropout wants to see, `fused` for all else."""
+    return dot if dropout or query.shape[-2] == 1 else fused
+
+
 def _dropout(inner, dropout, rng):
     """The options of dropout, for an inner mechanism that has them."""
     if not dropout:
@@ -312,6 +321,7 @@ def cases(rng):
     yield case("rotary, interleaved", params(), *cross(), rotary="interleaved")
     yield case("additive inside", params(additive), *cross(), mask=some, inner=additive)
     yield case("cosine inside", params(cosine), *cross(), rng.normal(size=(H, T, S)), inner=cosine)
+    yield case("dot inside", params(), *cross(), rng.normal(size=(B, H, T, S)), mask=some, inner=dot)
     yield case("blockwise inside", params(), *cross(), mask=masks.causal(offset=1), inner=blockwise)
     near = bind(window, left=1, right=0, tile=2)
     yield case("window inside, offset", params(), *cross(), inner=near, offset=1)

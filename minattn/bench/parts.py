@@ -8,7 +8,7 @@ import numpy as np
 
 from minattn import op as ops
 from minattn import tree
-from minattn.attention import additive, blockwise, dot
+from minattn.attention import additive, fused
 from minattn.bench.measure import Contest
 from minattn.functions import FUNCTIONS, Loss, cross_entropy, cross_entropy_backward
 from minattn.masks import causal
@@ -38,18 +38,13 @@ def attention(rng, torch, sizes=ATTENTION):
             options = {"mask": causal()} if looking_back else {}
             yield Contest(
                 f"attention{', causal' * looking_back}  {B}x{H} heads, T {T}, D {D}",
-                op_work(attention_for(T), {}, inputs, dcontext, options),
+                op_work(fused, {}, inputs, dcontext, options),
                 twin_work(torch, theirs, {}, inputs, dcontext, ("query", "key", "value")),
                 aim,
                 must,
                 flops=6 * 2 * B * H * T * T * D / (2 if looking_back else 1),  # two products forward, four backward
                 long=T >= LONG,
             )
-
-
-def attention_for(T):
-    """The op that is meant for so many steps."""
-    return dot if T <= MIDDLE else blockwise
 
 
 def lstm_layer(rng, torch, sizes=LSTM):

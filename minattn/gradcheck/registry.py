@@ -17,6 +17,9 @@ def registry():
     named |= {name: (pair(*both), _listed(name)) for name, both in positions.POSITIONS.items()}
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
+    cases_of_heads = named["multihead"][1]
+    named["multihead-fused"] = named["multihead"]
+    named["multihead"] = bind(attention.multihead, inner=attention.dot), cases_of_heads  # what people write by hand
     both_sides = {cell: bind(recurrent.bidirectional, cell=recurrent.CELLS[cell]) for cell in ("rnn", "gru")}
     cells = recurrent.CELLS | {f"bidirectional-{name}": cell for name, cell in both_sides.items()}
     for name, cell in cells.items():

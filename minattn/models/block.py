@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import functions, masks, tree, validate
-from minattn.attention import dot, multihead
+from minattn.attention import multihead
 from minattn.functions import dropout as drop
 from minattn.functions import dropout_backward, layer_norm, layer_norm_backward, linear, linear_backward
 from minattn.op import Case
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     inner: Any
 
 
-def init(rng, *, M, H, G=None, F=None, cross=False, inner=dot):
+def init(rng, *, M, H, G=None, F=None, cross=False, inner=None):
     """Width M, H heads (G of keys and values), F features inside `feed` (4 M); cross=True: a memory too."""
     F = F or 4 * M
     sizes = {"M": M, "H": H, "G": G, "inner": inner}
@@ -76,7 +76,7 @@ def init(rng, *, M, H, G=None, F=None, cross=False, inner=dot):
 
 def forward(
     params, x, memory=None, bias=None, *, mask=None, memory_mask=None, norm_first=True, activation="gelu",
-    dropout=0.0, rng=None, rotary=None, inner=dot,
+    dropout=0.0, rng=None, rotary=None, inner=None,
 ):
     """x (B, T, M), memory (B, S, M) or None, bias to (B, H, T, T) on the scores of x -> (B, T, M).
 
@@ -160,7 +160,7 @@ def stack_backward(dnormed, cache):
 
 def advance(
     params, x, past, recalled=None, *, offset, bias=None, memory_mask=None, norm_first=True, activation="gelu",
-    rotary=None, inner=dot,
+    rotary=None, inner=None,
 ):
     """`forward` for new steps alone: x (B, t, M) standing at offset, past what `look` kept of the earlier ones.
 
