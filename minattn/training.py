@@ -3,14 +3,17 @@
     loss, dparams = gradients(params, batch)
     params, state = adam(params, clip(dparams), state)            at the pace of `optim.schedule`
 
-Ctrl-C ends it early and returns what was learned by then.
+both by `optim.Flat`, which writes in place; what is handed out for keeps is a copy. Ctrl-C ends it early and returns
+what was learned by then.
 """
 
 import sys
 import time
 from typing import Any, NamedTuple
 
-from minattn import optim
+import numpy as np
+
+from minattn import optim, tree
 
 MARKS = 10  # how often `measure` is asked
 
@@ -38,15 +41,20 @@ def fit(
 ):
     """gradients(params, batch) -> loss, dparams, for each of the first `updates` batches -> Fitted.
 
+    params: of one dtype, and left as they are; those that gradients() is given change with the next update.
     learning_rate: the highest one; warm_up: updates until it is reached; max_norm: longer gradients are shortened;
     measure(params): anything, asked ten times on the way and at the end.
     """
     from tqdm import tqdm
 
-    state, losses, seconds, marks = None, [], 0.0, []
+    flat, losses, seconds, marks = optim.Flat(params), [], 0.0, []
+
+    def copied():
+        return tree.map(np.copy, flat.params)
 
     def mark():
-        marks.append(Mark(len(losses), seconds, losses[-1] if losses else float("nan"), measure and measure(params)))
+        measured = measure and measure(copied())
+        marks.append(Mark(len(losses), seconds, losses[-1] if losses else float("nan"), measured))
 
     pause = 0.1 if sys.stderr.isatty() else 10  # a log wants fewer lines than a screen
     with tqdm(total=updates, desc=title, unit="update", dynamic_ncols=True, mininterval=pause) as bar:
@@ -55,10 +63,9 @@ def fit(
                 if len(losses) >= updates:
                     break
                 begin = time.perf_counter()
-                loss, dparams = gradients(params, batch)
-                dparams, _ = optim.clip(dparams, max_norm)
+                loss, dparams = gradients(flat.params, batch)
                 pace = optim.schedule(len(losses), updates, peak=learning_rate, warm_up=warm_up)
-                params, state = optim.adam(params, dparams, state, learning_rate=pace)
+                flat.step(dparams, learning_rate=pace, max_norm=max_norm)
                 losses.append(float(loss))
                 seconds += time.perf_counter() - begin
                 bar.update()
@@ -68,4 +75,4 @@ def fit(
             bar.write(f"{title}: stopped after {len(losses)} of {updates} updates", file=sys.stdout)
         if not marks or marks[-1].updates < len(losses):
             mark()
-    return Fitted(params, losses, seconds, marks)
+    return Fitted(copied(), losses, seconds, marks)

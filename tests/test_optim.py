@@ -1,4 +1,7 @@
-"""Optimisers by hand: the formulas number by number, and nothing written in place."""
+"""Optimisers by hand: the formulas number by number, and nothing written in place.
+
+`Flat` alone writes in place, and must come to the same numbers.
+"""
 
 import copy
 import math
@@ -199,3 +202,124 @@ def test_momentum_does_not_keep_the_callers_gradients():
     _, state = optim.sgd({"W": np.zeros(2)}, grads, learning_rate=0.1, momentum=0.9)
     grads["W"][:] = 7
     assert (state["velocity"]["W"] == 1).all()
+
+
+def draw_large(seed, dtype):
+    """Leaves that fill several chunks of `Flat`, small ones between them, an empty one, one of no axes, and None."""
+    rng = np.random.default_rng(seed)
+    shapes = {"a": (3, 4), "large": (optim.CHUNK // 8, 19), "none": (0, 5), "b": (7,), "whole": (optim.CHUNK,), "c": ()}
+    params = {"nested": {name: rng.normal(size=shape) for name, shape in shapes.items()}, "absent": None}
+    params["list"] = [rng.normal(size=optim.CHUNK - 3), rng.normal(size=(2, 2))]
+    return tree.map(lambda x: np.asarray(x, dtype), params)
+
+
+@pytest.mark.parametrize("max_norm", [None, 1e9, 2.0], ids=["no limit", "short enough", "shortened"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"weight_decay": 0.1}, {"betas": (0.5, 0.7), "eps": 1e-3}], ids=["adam", "decay", "betas"]
+)
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-6)])
+def test_flat_is_adamw(dtype, tolerance, settings, max_norm, monkeypatch, steps=50):
+    monkeypatch.setattr(optim, "CHUNK", 64)
+    params, state = freeze(draw_large(0, dtype)), None
+    flat = optim.Flat(params, **settings)
+    for seed in range(1, steps + 1):
+        grads = freeze(draw_large(seed % 3 + 1, dtype))
+        norm = flat.step(grads, learning_rate=1e-2 / seed, max_norm=max_norm)
+        if max_norm is None:
+            assert norm is None
+        else:
+            grads, expected = optim.clip(grads, max_norm)
+            assert norm == pytest.approx(expected, rel=1e-12)
+        settings = {"weight_decay": 0.0} | settings
+        params, state = optim.adamw(params, grads, state, learning_rate=1e-2 / seed, **settings)
+    assert flat.steps == flat.state["steps"] == state["steps"] == steps
+    for ours, theirs in [
+        (flat.params, params),
+        (flat.state["mean"], state["mean"]),
+        (flat.state["square"], state["square"]),
+    ]:
+        assert [path for path, _ in tree.leaves(ours)] == [path for path, _ in tree.leaves(theirs)]
+        for (path, x), (_, y) in zip(tree.leaves(ours), tree.leaves(theirs), strict=True):
+            assert x.dtype == dtype and x.shape == y.shape
+            np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * np.abs(y).max(initial=1), err_msg=path)
+
+
+def test_flat_params_are_views_and_the_callers_stay():
+    params = freeze(draw(0))
+    flat = optim.Flat(params)
+    assert_equal(flat.params, params)
+    held = tree.leaves(flat.params)
+    before = copy.deepcopy(params)
+    flat.step(freeze(draw(1)), learning_rate=0.1)
+    assert_equal(params, before)
+    assert all(x is y for (_, x), (_, y) in zip(held, tree.leaves(flat.params), strict=True))
+    assert all((x != y).all() for (_, x), (_, y) in zip(held, tree.leaves(params), strict=True))
+    kept = flat.state
+    flat.step(draw(2), learning_rate=0.1)
+    assert kept["steps"] == 1 and (kept["mean"]["W"] != flat.state["mean"]["W"]).all()
+
+
+def test_flat_reads_gradients_of_any_strides_and_order():
+    grads = draw(1)
+    turned = dict(reversed(grads.items())) | {"W": np.asfortranarray(grads["W"])}
+    ours, theirs = optim.Flat(draw(0)), optim.Flat(draw(0))
+    assert ours.step(turned, learning_rate=0.1, max_norm=1.0) == theirs.step(grads, learning_rate=0.1, max_norm=1.0)
+    assert_equal(ours.params, theirs.params)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_flat_names_what_is_not_finite_and_changes_nothing(bad, dtype):
+    flat, grads = optim.Flat(draw(0, dtype)), draw(1, dtype)
+    flat.step(grads, learning_rate=0.1)
+    before = copy.deepcopy((flat.params, flat.state))
+    grads["encoder"]["deeper"]["v"][1] = bad
+    with pytest.raises(FloatingPointError, match=r"the gradient encoder\.deeper\.v holds"):
+        flat.step(grads, learning_rate=0.1, max_norm=1.0)
+    assert_equal((flat.params, flat.state), before)
+
+
+@pytest.mark.parametrize(
+    "size, dtype", [(3e200, np.float64), (3e-200, np.float64), (3e30, np.float32), (0.0, np.float64)]
+)
+def test_flat_measures_what_float64_cannot_square(size, dtype):
+    grads = {"W": np.array([size, size], dtype)}
+    flat = optim.Flat({"W": np.ones(2, dtype)})
+    assert flat.step(grads, learning_rate=0.0, max_norm=1.0) == pytest.approx(math.sqrt(2) * size, rel=1e-6)
+
+
+def test_flat_refuses_what_does_not_fit():
+    flat = optim.Flat(draw(0))
+    before = copy.deepcopy(flat.params)
+    for wrong, said in [
+        (np.ones((4, 3)), r"the parameter W has shape \(3, 4\) but its gradient has shape \(4, 3\)"),
+        (None, r"the parameter W has shape \(3, 4\) but its gradient is None"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            flat.step(draw(1) | {"W": wrong}, learning_rate=0.1)
+    with pytest.raises(ValueError, match="trees differ"):
+        flat.step({"W": np.ones((3, 4))}, learning_rate=0.1)
+    with pytest.raises(ValueError, match="max_norm must be positive"):
+        flat.step(draw(1), learning_rate=0.1, max_norm=0.0)
+    assert flat.steps == 0
+    assert_equal(flat.params, before)
+    for params, said in [
+        ({"a": np.ones(2), "b": np.ones(2, np.float32)}, "float32, float64"),
+        ({"a": np.ones(2, int)}, "int64"),
+        ({"a": np.ones(2, complex)}, "complex128"),
+        ({}, "no parameters"),
+    ]:
+        with pytest.raises(TypeError, match=f"of one dtype, but there are {said}"):
+            optim.Flat(params)
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (5,), (10, 1), (4, 6, 1, 0, 25, 3, 3), (9, 9, 9), (30,), (20, 20)])
+def test_chunks_cover_every_number_once(sizes, monkeypatch):
+    monkeypatch.setattr(optim, "CHUNK", 10)
+    rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
+    seen = []
+    for place, pieces in optim._chunks(sizes):
+        numbers = np.concatenate([rows[row][part] for row, part in pieces])
+        assert numbers.tolist() == list(range(place.start, place.stop)) and 0 < len(numbers) <= 10
+        seen += numbers.tolist()
+    assert seen == list(range(sum(sizes)))

@@ -214,6 +214,7 @@ ATTENTION = {
     "sparse": sparse,
     "window": window,
     "blockwise": dot,
+    "fused": dot,
     "linear": linear,
     "multihead": multihead,
 }

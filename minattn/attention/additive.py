@@ -20,8 +20,6 @@ from minattn.functions import (
     linear_backward,
     softmax,
     softmax_backward,
-    tanh,
-    tanh_backward,
     unbroadcast,
 )
 from minattn.op import Memory
@@ -127,7 +125,8 @@ def attend(params, query, memory, bias=None, *, mask=None):
     """query (..., T, N), memory as prepared -> context (..., T, E)."""
     key, value = memory
     asked = linear(query, params["W_query"], params.get("b"))     # (..., T, A)
-    hidden = tanh(asked[..., :, None, :] + key[..., None, :, :])  # (..., T, S, A)
+    hidden = asked[..., :, None, :] + key[..., None, :, :]        # (..., T, S, A)
+    hidden = np.tanh(hidden, out=hidden)                          # (..., T, S, A)  large: in place
     scores = linear(hidden, params["v"][:, None])[..., 0]         # (..., T, S)
     mask = masks.array(mask, scores.shape, like=scores)           # to (..., T, S)
     weights = softmax(add(scores, bias), mask)                    # (..., T, S)  rows sum to 1
@@ -139,18 +138,33 @@ def attend_backward(dcontext, cache):
     """-> (dquery, dmemory, dbias), dparams."""
     params, query, (key, value), bias, asked, hidden, weights = cache
     # context = weights @ value
-    dvalue = unbroadcast(weights.mT @ dcontext, value)
+    one = weights.shape[-2] == 1  # query at a time, as in a decoder
+    dvalue = _outer(weights[..., 0, :], dcontext[..., 0, :]) if one else weights.mT @ dcontext
+    dvalue = unbroadcast(dvalue, value)
     dweights = unbroadcast(dcontext @ value.mT, weights)
     # weights = softmax(scores + bias)
     dscores = softmax_backward(dweights, weights)
     dbias = unbroadcast(dscores, bias)
     # scores = linear(hidden, v)
-    dhidden, dv, _ = linear_backward(dscores[..., None], hidden, params["v"][:, None])
+    dv = dscores.reshape(-1) @ hidden.reshape(dscores.size, hidden.shape[-1])
+    dhidden = _outer(dscores.reshape(-1), params["v"]).reshape(hidden.shape)
     # hidden = tanh(asked + key)
-    dsum = tanh_backward(dhidden, hidden)
-    dkey = unbroadcast(dsum.sum(axis=-3), key)
-    dasked = unbroadcast(dsum.sum(axis=-2), asked)
+    slope = hidden * hidden
+    slope = np.subtract(1, slope, out=slope)
+    dsum = np.multiply(dhidden, slope, out=dhidden)
+    dkey = unbroadcast(unbroadcast(dsum, key[..., None, :, :])[..., 0, :, :], key)
+    dasked = unbroadcast((np.ones_like(dscores)[..., None, :] @ dsum)[..., 0, :], asked)  # summed over the keys
     # asked = linear(query, W_query, b)
     dquery, dW_query, db = linear_backward(dasked, query, params["W_query"], params.get("b"))
-    dparams = {"W_query": dW_query, "v": dv[:, 0]} | ({} if db is None else {"b": db})
+    dparams = {"W_query": dW_query, "v": dv} | ({} if db is None else {"b": db})
     return (dquery, Memory(dkey, dvalue), dbias), dparams
+
+
+def _outer(left, right):
+    """left (..., S), right (..., A) -> left_s right_a (..., S, A).
+
+    NumPy computes a product of one term by itself, and far slower than the BLAS one of two: the second is 0.
+    """
+    left = np.stack([left, np.zeros_like(left)], axis=-1)     # (..., S, 2)
+    right = np.stack([right, np.zeros_like(right)], axis=-2)  # (..., 2, A)
+    return left @ right

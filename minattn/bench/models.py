@@ -24,11 +24,11 @@ def adam_step(rng, torch, V=65, M=128, H=4, L=4, T=64):
     """All parameters of a Transformer, against the fused optimiser."""
     params = single(language_model.init(rng, V=V, M=M, H=H, L=L, T=T))
     grads = tree.map(lambda p: normal(rng, p.shape), params)
-    held = {"params": params, "state": None}
+    flat = optim.Flat(params)
 
     def ours():
-        held["params"], held["state"] = optim.adam(held["params"], grads, held["state"], learning_rate=RATE)
-        return held["params"]
+        flat.step(grads, learning_rate=RATE)
+        return flat.params
 
     def twin():
         parameters = tensors(torch, params)

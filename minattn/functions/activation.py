@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from minattn.functions.gaussian import erf_backward, erfc
+from minattn.functions.tiles import by_rows
 
 
 def tanh(x):
@@ -52,14 +53,40 @@ def gelu_backward(dout, x):
 
 def gelu_tanh(x):
     """x of any shape -> x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): gelu within 5e-4, same paper."""
-    return 0.5 * x * (1 + np.tanh(_inside(x)))
+    return by_rows(_gelu_tanh, x)[0]
+
+
+def _gelu_tanh(x):
+    out = np.tanh(_inside(_within(x)))
+    out += 1
+    out *= 0.5
+    out *= x
+    return (out,)
 
 
 def gelu_tanh_backward(dout, x):
-    """d gelu_tanh(x) / dx = (1 + tanh u) / 2 + x (1 - tanh(u)^2) / 2 du/dx."""
-    bent = np.tanh(_inside(x))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (_within(x) * _within(x)))
-    return dout * (0.5 * (1 + bent) + 0.5 * x * (1 - bent * bent) * slope)
+    """d gelu_tanh(x) / dx = (1 + tanh u) / 2 + x (1 - tanh(u)^2) / 2 du/dx.
+
+    x du/dx = 3 u - 2 sqrt(2 / pi) x needs no power again, and with s = (1 + tanh u) / 2 the slope is
+    s (1 + 2 (1 - s) x du/dx).
+    """
+    return by_rows(_gelu_tanh_backward, dout, x)[0]
+
+
+def _gelu_tanh_backward(dout, x):
+    x = _within(x)
+    u = _inside(x)
+    s = np.tanh(u)
+    s *= 0.5
+    s += 0.5
+    slope = u
+    slope *= 6
+    slope -= 4 * math.sqrt(2 / math.pi) * x
+    slope *= 1 - s
+    slope += 1
+    slope *= s
+    slope *= dout
+    return (slope,)
 
 
 def silu(x):
@@ -102,10 +129,16 @@ def _normal(x):
 
 
 def _inside(x):
-    x = _within(x)
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+    """u = x sqrt(2 / pi) (1 + 0.044715 x^2)."""
+    u = math.sqrt(2 / math.pi) * 0.044715 * x
+    u *= x
+    u += math.sqrt(2 / math.pi)
+    u *= x
+    return u
 
 
 def _within(x):
     """x, but no farther out than where tanh is 1: its cube must not overflow."""
+    if not x.size or (x.real.min() >= -20 and x.real.max() <= 20):
+        return x
     return np.where(x.real > 20, 20, np.where(x.real < -20, -20, x))

@@ -11,35 +11,49 @@ rms_norm: the same without the mean and the bias. Zhang & Sennrich 2019, arXiv:1
 
 import numpy as np
 
-from minattn.functions.broadcast import add, unbroadcast
+from minattn.functions.broadcast import row_dot, row_sum, unbroadcast
+from minattn.functions.tiles import by_rows
 
 
 def layer_norm(x, gain, bias=None, eps=1e-5):
     """x (..., M), gain (M,), bias (M,) or None -> out (..., M), normalized (..., M), inverse_std (..., 1)."""
-    centered = x - x.mean(axis=-1, keepdims=True)                  # (..., M)
-    variance = (centered * centered).mean(axis=-1, keepdims=True)  # (..., 1)
-    inverse_std = 1 / np.sqrt(variance + float(eps))               # (..., 1)
-    normalized = centered * inverse_std                            # (..., M)
-    return add(gain * normalized, bias), normalized, inverse_std
+    return by_rows(lambda x: _layer_norm(x, gain, bias, eps), x)
+
+
+def _layer_norm(x, gain, bias, eps):
+    M = x.shape[-1]
+    centered = x - row_sum(x) / M                                          # (..., M)
+    variance = row_dot(centered, centered) / M                             # (..., 1)
+    inverse_std = 1 / np.sqrt(variance + float(eps))                       # (..., 1)
+    normalized = np.multiply(centered, inverse_std, out=centered)          # (..., M)
+    out = gain * normalized if bias is None else gain * normalized + bias  # (..., M)
+    return out, normalized, inverse_std
 
 
 def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
     """-> dx, dgain, dbias. The gain stands inside both means: moving it outside is right only when it is 1."""
     # out = gain * normalized + bias
     dbias = unbroadcast(dout, bias)
-    dgain = unbroadcast(dout * normalized, gain)
+    dgain = np.einsum("rm,rm->m", dout.reshape(-1, *gain.shape), normalized.reshape(-1, *gain.shape))
+    (dx,) = by_rows(lambda *rows: _layer_norm_dx(*rows, gain), dout, normalized, inverse_std)
+    return dx, dgain, dbias
+
+
+def _layer_norm_dx(dout, normalized, inverse_std, gain):
+    M = gain.shape[-1]
+    # out = gain * normalized + bias
     dnormalized = dout * gain
     # normalized = (x - mean) * inverse_std, and both mean and inverse_std depend on every x of the row
-    through_mean = dnormalized.mean(axis=-1, keepdims=True)
-    through_std = normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)
+    through_mean = row_sum(dnormalized) / M
+    through_std = normalized * (row_dot(dnormalized, normalized) / M)
     dx = inverse_std * (dnormalized - through_mean - through_std)
-    return dx, dgain, dbias
+    return (dx,)
 
 
 def rms_norm(x, gain, eps=1e-6):
     """x (..., M), gain (M,) -> out (..., M), normalized (..., M), inverse_rms (..., 1)."""
-    inverse_rms = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + float(eps))  # (..., 1)
-    normalized = x * inverse_rms                                                  # (..., M)
+    inverse_rms = 1 / np.sqrt(row_dot(x, x) / x.shape[-1] + float(eps))  # (..., 1)
+    normalized = x * inverse_rms                                         # (..., M)
     return gain * normalized, normalized, inverse_rms
 
 
@@ -49,5 +63,5 @@ def rms_norm_backward(dout, normalized, inverse_rms, gain):
     dgain = unbroadcast(dout * normalized, gain)
     dnormalized = dout * gain
     # normalized = x * inverse_rms, and inverse_rms depends on every x of the row
-    through_rms = normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)
+    through_rms = normalized * (row_dot(dnormalized, normalized) / gain.shape[-1])
     return inverse_rms * (dnormalized - through_rms), dgain

@@ -8,18 +8,20 @@ A row with nothing to look at has weights 0 and gradients 0, never NaN.
 import numpy as np
 
 from minattn import validate
+from minattn.functions.broadcast import row_dot, row_sum
 
 
 def softmax(scores, mask=None):
     """scores (..., S) -> weights (..., S); mask: booleans that broadcast to scores, True = may look."""
-    exponentials = np.exp(_from_peak(scores, mask)[0])  # (..., S)  the largest is 1
-    total = exponentials.sum(axis=-1, keepdims=True)    # (..., 1)
-    return exponentials / np.where(total == 0, 1, total)
+    weights = np.exp(_from_peak(scores, mask)[0])  # (..., S)  the largest is 1
+    total = row_sum(weights)                       # (..., 1)
+    weights /= np.where(total == 0, 1, total)      # (..., S)
+    return weights
 
 
 def softmax_backward(dweights, weights):
     """dscores_i = weights_i (dweights_i - sum_j dweights_j weights_j): every row of dscores sums to 0."""
-    return weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+    return weights * (dweights - row_dot(dweights, weights))
 
 
 def log_softmax(scores, mask=None):
@@ -28,7 +30,7 @@ def log_softmax(scores, mask=None):
     What may not be looked at has -inf.
     """
     scores, _ = _from_peak(scores, mask)                           # (..., S)
-    total = np.exp(scores).sum(axis=-1, keepdims=True)             # (..., 1)
+    total = row_sum(np.exp(scores))                                # (..., 1)
     log_weights = scores - np.log(np.where(total == 0, 1, total))  # (..., S)
     return np.where(scores.real == -np.inf, -np.inf, log_weights)  # last, so that its slope is 0 too
 

@@ -233,27 +233,29 @@ WEIGHTS = "weights = softmax(add(scores, bias), mask) "
 DSCORES = "dscores = softmax_backward(dweights, weights)"
 DKEY = "dkey = unbroadcast(dscores.mT @ query, key)"
 DQUERY = "dquery = unbroadcast(dscores @ key, query)"
-ROW = "(dweights - (dweights * weights).sum(axis=-1, keepdims=True))"
+ROW = "(dweights - row_dot(dweights, weights))"
 GAINED = "dnormalized = dout * gain\n    # normalized = (x - mean)"
 DX = "dx = inverse_std * (dnormalized - through_mean - through_std)"
 RMS_GAINED = "dnormalized = dout * gain\n    # normalized = x * inverse_rms"
 RMS_DX = "inverse_rms * (dnormalized - through_rms), dgain"
-LOGITS = "dtotal * (np.exp(log_weights) * counted - desired)"
-ADD_AT = "np.add.at(dtable, ids, dout)"
+COUNT = "np.maximum(counted.sum(), 1).astype(total.dtype)\n    dsummed"
+DSURPRISE = "exponentials, dsurprise[..., None] / total"
+AT_TARGETS = "-= dsurprise * certainty"
+ADD_AT = "_add_at(dtable, ids, dout)"
 TURN_BACK = "_turn(dout, _rotation(x, offset, base), style, -1)"
 PROJECT = "np.swapaxes(projected.reshape(*x.shape[:-1], H, D), -3, -2)"
 PROJECT_BACK = "np.swapaxes(dheads, -3, -2).reshape(*x.shape[:-1], H * D)"
 BACK_OUT = 'linear_backward(dout, joined, _flat(params["W_out"]), params.get("b_out"))'
 GATES_BACK = "[sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]"
-LSTM_STATE = "State(dtotal @ W_hidden.mT, dcell)"
-LSTM_SHOWN = "dnew = dnew + tanh_backward(dhidden * o, shown)"
-LSTM_CELL = "df, dcell = dnew * cell, dnew * f"
+LSTM_STATE = "State(dtotal @ W_hidden_T, dcell)"
+LSTM_SHOWN, LSTM_SHOWN_SLOPE = "dnew = dnew + dhidden * slope.hidden", "hidden = tanh_backward(o, shown)"
+LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "dcell = dnew * slope.cell"
 GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
-RNN_TOTAL = "dtotal = tanh_backward(dnew, new)"
+RNN_TOTAL = "dtotal = np.multiply(dnew, 1 - new * new, out=out)"
 RNN_STATE = "State(dtotal @ W_hidden.mT)"
 MOVED_ON = "state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))"
 DNEW = "dnew = State(*(_where(real[t], part, 0) for part in dstate))"
-DBEFORE = "0 if real[t] is None else np.where(real[t], 0, part)"
+DBEFORE = "np.where(real[t], 0, part)"
 TIED = 'tree.add(dparams["embed"], dW_out.mT)'
 
 ZOO = [
@@ -348,7 +350,7 @@ ZOO = [
         "The upper triangle is the future: a query t may look at the keys s <= t, the lower triangle.",
         "may look: s <= t", "future"),
     Bug("fully masked row is nan", SOFTMAX,
-        {"exponentials / np.where(total == 0, 1, total)": "exponentials / total"}, "dot", "dead rows",
+        {"weights /= np.where(total == 0, 1, total)": "weights /= total"}, "dot", "dead rows",
         "A row with nothing to look at has a sum of 0, and 0 / 0 is NaN.",
         "weights = 0 in a row without anything to look at", "naive"),
     Bug("padding that holds nan is multiplied by weight 0", DOT,
@@ -382,27 +384,26 @@ ZOO = [
         "dscores = weights (dweights - sum_s dweights_s weights_s)"),
     # attention: additive
     Bug("additive: tanh's slope at its input", ADDITIVE,
-        {"tanh_backward(dhidden, hidden)": "tanh_backward(dhidden, asked[..., :, None, :] + key[..., None, :, :])"},
+        {"slope = hidden * hidden": "slope = (asked[..., :, None, :] + key[..., None, :, :]) ** 2"},
         "additive", "batch",
         "1 - y^2 is the slope of tanh where y is its result: given its input it is another number.",
         "dsum = dhidden (1 - hidden^2),   hidden = tanh(sum)"),
     Bug("additive: the vector v is left out in backward", ADDITIVE,
-        {"tanh_backward(dhidden, hidden)": "tanh_backward(np.broadcast_to(dscores[..., None], hidden.shape), hidden)"},
+        {'_outer(dscores.reshape(-1), params["v"])': '_outer(dscores.reshape(-1), np.ones_like(params["v"]))'},
         "additive", "batch",
         "v weighs the hidden features into one score, so it weighs what goes back to each of them.",
         "dhidden_a = dscores v_a"),
     Bug("additive: dkey hears the first query alone", ADDITIVE,
-        {"dsum.sum(axis=-3)": "dsum[..., 0, :, :]"}, "additive", "batch",
+        {"unbroadcast(dsum, key[..., None, :, :])[..., 0, :, :]": "dsum[..., 0, :, :]"}, "additive", "batch",
         "Every query was compared with the key, so the key's gradient is the sum over the queries.",
         "dkey_s = sum_t dsum_ts"),
     Bug("additive: dquery is averaged over the keys", ADDITIVE,
-        {"dsum.sum(axis=-2)": "dsum.mean(axis=-2)"}, "additive", "batch",
+        {"(np.ones_like(dscores)[..., None, :] @ dsum)[..., 0, :]": "dsum.mean(axis=-2)"}, "additive", "batch",
         "The query was repeated for every key: what forward repeats, backward sums.",
         "dasked_t = sum_s dsum_ts"),
     Bug("additive: tanh is missing in both passes", ADDITIVE,
-        {"hidden = tanh(asked[..., :, None, :] + key[..., None, :, :])":
-         "hidden = asked[..., :, None, :] + key[..., None, :, :]",
-         "tanh_backward(dhidden, hidden)": "dhidden"}, "additive", "batch",
+        {"    hidden = np.tanh(hidden, out=hidden)  ": "  ",
+         "dsum = np.multiply(dhidden, slope, out=dhidden)": "dsum = dhidden"}, "additive", "batch",
         "Without tanh the query adds the same to all scores of its row, and the softmax takes that off again.",
         "score = v . tanh(W_query query + W_key key + b)", "naive"),
     Bug("additive: forward forgets the bias that attend knows", ADDITIVE,
@@ -594,22 +595,20 @@ ZOO = [
         "Forward divides by the standard deviation, so backward does.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: backward takes sums for means", NORM,
-        {"through_mean = dnormalized.mean(": "through_mean = dnormalized.sum(",
-         "through_std = normalized * (dnormalized * normalized).mean(":
-         "through_std = normalized * (dnormalized * normalized).sum("}, "layer_norm", "gain and bias",
+        {"through_mean = row_sum(dnormalized) / M": "through_mean = row_sum(dnormalized)",
+         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
+         "through_std = normalized * row_dot(dnormalized, normalized)"}, "layer_norm", "gain and bias",
         "One x moves the mean of M numbers by 1 / M of its step.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: the variance divides by M - 1 in forward alone", NORM,
-        {"variance = (centered * centered).mean(axis=-1, keepdims=True)":
-         "variance = (centered * centered).sum(axis=-1, keepdims=True) / (x.shape[-1] - 1)"},
+        {"variance = row_dot(centered, centered) / M ": "variance = row_dot(centered, centered) / (M - 1) "},
         "layer_norm", "gain and bias",
         "Backward is that of a mean over M; torch.std divides by M - 1 unless it is told otherwise.",
         "var = sum (x - mean)^2 / M"),
     Bug("layer norm: the variance divides by M - 1 in both passes", NORM,
-        {"variance = (centered * centered).mean(axis=-1, keepdims=True)":
-         "variance = (centered * centered).sum(axis=-1, keepdims=True) / (x.shape[-1] - 1)",
-         "through_std = normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)":
-         "through_std = normalized * (dnormalized * normalized).sum(axis=-1, keepdims=True) / (gain.shape[-1] - 1)"},
+        {"variance = row_dot(centered, centered) / M ": "variance = row_dot(centered, centered) / (M - 1) ",
+         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
+         "through_std = normalized * (row_dot(dnormalized, normalized) / (M - 1))"},
         "layer_norm", "gain and bias",
         "A norm estimates nothing: it divides by M, and trained weights expect that.",
         "var = sum (x - mean)^2 / M", "output"),
@@ -618,17 +617,16 @@ ZOO = [
         "Inside the root it keeps the slope finite where all x are equal; outside, backward is another one too.",
         "normalized = (x - mean) / sqrt(var + eps)"),
     Bug("layer norm: the gain's gradient is that of the bias", NORM,
-        {"dbias = unbroadcast(dout, bias)\n    dgain = unbroadcast(dout * normalized, gain)":
-         "dbias = unbroadcast(dout, bias)\n    dgain = unbroadcast(dout, gain)"}, "layer_norm", "gain and bias",
+        {'dgain = np.einsum("rm,rm->m", dout.reshape(-1, *gain.shape), normalized.reshape(-1, *gain.shape))':
+         "dgain = unbroadcast(dout, gain)"}, "layer_norm", "gain and bias",
         "The gain multiplies normalized, so normalized is its slope.",
         "dgain = sum over rows of dout normalized"),
     Bug("layer norm over the sequences of a batch in both passes", NORM,
-        {"centered = x - x.mean(axis=-1, keepdims=True)": "centered = x - x.mean(axis=0, keepdims=True)",
-         "variance = (centered * centered).mean(axis=-1, keepdims=True)":
-         "variance = (centered * centered).mean(axis=0, keepdims=True)",
-         "through_mean = dnormalized.mean(axis=-1, keepdims=True)":
-         "through_mean = dnormalized.mean(axis=0, keepdims=True)",
-         "through_std = normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)":
+        {"centered = x - row_sum(x) / M ": "centered = x - x.mean(axis=0, keepdims=True) ",
+         "variance = row_dot(centered, centered) / M ":
+         "variance = (centered * centered).mean(axis=0, keepdims=True) ",
+         "through_mean = row_sum(dnormalized) / M": "through_mean = dnormalized.mean(axis=0, keepdims=True)",
+         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
          "through_std = normalized * (dnormalized * normalized).mean(axis=0, keepdims=True)"},
         "layer_norm", "gain and bias",
         "That is batch norm: layer norm looks at the features of one step, and no other sequence matters to it.",
@@ -652,9 +650,9 @@ ZOO = [
         "The gain multiplies normalized, so normalized is its slope.",
         "dgain = sum over rows of dout normalized"),
     Bug("rms norm: the sum of squares is not divided by M, in both passes", NORM,
-        {"(x * x).mean(axis=-1, keepdims=True)": "(x * x).sum(axis=-1, keepdims=True)",
-         "through_rms = normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)":
-         "through_rms = normalized * (dnormalized * normalized).sum(axis=-1, keepdims=True)"}, "rms_norm", "gain",
+        {"row_dot(x, x) / x.shape[-1]": "row_dot(x, x)",
+         "through_rms = normalized * (row_dot(dnormalized, normalized) / gain.shape[-1])":
+         "through_rms = normalized * row_dot(dnormalized, normalized)"}, "rms_norm", "gain",
         "Rows are brought to a root mean square of 1, not to length 1, which would shrink with M.",
         "normalized = x / sqrt(mean(x^2) + eps)", "output"),
     # cross-entropy, mean squared error
@@ -663,40 +661,39 @@ ZOO = [
         "The mean divides the sum by the number of targets, so each of them hears 1 / count.",
         "dlogits = (softmax(logits) - desired) / count"),
     Bug("cross-entropy: divided by the batch size, not by the tokens", LOSS,
-        {"count = np.maximum(counted.sum(), 1)\n    dtotal": "count = len(log_weights)\n    dtotal"},
+        {COUNT: "len(exponentials)\n    dsummed"},
         "cross_entropy", "plain",
         "The mean runs over all targets, every step of every sequence.",
         "dlogits = (softmax(logits) - desired) / count,   count = targets counted"),
     Bug("cross-entropy: ignored tokens are counted in the mean", LOSS,
-        {"count = np.maximum(counted.sum(), 1)\n    dtotal": "count = max(counted.size, 1)\n    dtotal"},
+        {COUNT: "max(counted.size, 1)\n    dsummed"},
         "cross_entropy", "NaN where ignored",
         "What is ignored is not in the mean, so it is not in the number that the mean divides by.",
         "count = number of targets that are not ignored"),
     Bug("cross-entropy: ignored tokens receive a gradient", LOSS,
-        {LOGITS: "dtotal * (np.exp(log_weights) - desired)"}, "cross_entropy", "NaN where ignored",
+        {DSURPRISE: "exponentials, dsummed / total"}, "cross_entropy", "NaN where ignored",
         "Softmax - desired is not 0 where desired is empty: ignored rows are set to 0.",
         "dlogits = 0 where the target is ignored"),
     Bug("cross-entropy: the targets are not taken off", LOSS,
-        {LOGITS: "dtotal * (np.exp(log_weights) * counted)"}, "cross_entropy", "plain",
+        {AT_TARGETS: "-= 0"}, "cross_entropy", "plain",
         "The gradient is predicted minus desired: it vanishes where the model is right.",
         "dlogits = (softmax(logits) - desired) / count"),
     Bug("cross-entropy: the gradient has the other sign", LOSS,
-        {LOGITS: "dtotal * (desired - np.exp(log_weights) * counted)"}, "cross_entropy", "plain",
+        {"return flat.reshape": "return -flat.reshape"}, "cross_entropy", "plain",
         "The loss is minus the log probability: descent raises the logit of the target, whose gradient is negative.",
         "dlogits = (softmax(logits) - desired) / count"),
     Bug("cross-entropy: backward forgets the label smoothing", LOSS,
-        {LOGITS: "dtotal * (np.exp(log_weights) - (desired == desired.max(axis=-1, keepdims=True))) * counted"},
+        {"if elsewhere:": "if False:", AT_TARGETS: "-= dsurprise"},
         "cross_entropy", "smoothed",
         "With smoothing, desired is 1 - e at the target and e / V everywhere, in backward too.",
         "dlogits = (softmax(logits) - desired) / count,   desired = (1 - e) one_hot + e / V"),
     Bug("cross-entropy: the softmax is taken twice", LOSS,
-        {"log_weights = log_softmax(logits) ": "log_weights = log_softmax(np.exp(log_softmax(logits))) "},
+        {"_exponentials(logits) ": "_exponentials(np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)) "},
         "cross_entropy", "plain",
         "The loss wants logits, not probabilities: after a softmax another one flattens all of them.",
         "loss = -log softmax(logits)_target"),
     Bug("cross-entropy: the gradient of the sum is forgotten", LOSS,
-        {"+ (0 if dsum is None else dsum)\n    # total = -sum of desired":
-         "\n    # total = -sum of desired"}, "cross_entropy", "plain",
+        {"+ (0 if dsum is None else dsum)\n    # summed =": "\n    # summed ="}, "cross_entropy", "plain",
         "The loss tells its mean and its sum: a gradient may come by both.",
         "dlogits = (dmean / count + dsum) (softmax(logits) - desired)"),
     Bug("mean squared error: the factor 2 is forgotten", LOSS,
@@ -713,7 +710,7 @@ ZOO = [
         "A token that comes twice is moved by both: dtable[ids] += dout keeps the last one alone, too.",
         "dtable_v = sum of dout over all places where ids = v"),
     Bug("embedding: ids are off by one in backward", TABLE,
-        {ADD_AT: "np.add.at(dtable, ids - 1, dout)"}, "embedding", "rows read twice",
+        {ADD_AT: "_add_at(dtable, ids - 1, dout)"}, "embedding", "rows read twice",
         "The gradient goes to the row that was read.",
         "dtable[ids] += dout"),
     Bug("embedding: token 0 is taken for padding in backward", TABLE,
@@ -800,7 +797,7 @@ ZOO = [
         "Forward takes hidden W, so backward takes the transpose: W is square, and no shape complains.",
         "dhidden_t-1 = dtotal_t W_hidden^T"),
     Bug("rnn: the slope of tanh is passed over", RNN,
-        {RNN_TOTAL: "dtotal = dnew"}, "rnn", "batch",
+        {RNN_TOTAL: "dtotal = np.multiply(dnew, 1, out=out)"}, "rnn", "batch",
         "The new state is tanh of a sum: the slope of tanh stands between them.",
         "dtotal = dhidden (1 - hidden^2)"),
     Bug("rnn: the slope of tanh is taken at the state before", RNN,
@@ -836,37 +833,38 @@ ZOO = [
         "The columns of the weights hold the gates in one order, and both passes have to keep it.",
         "dtotal = [di, df, dg, do], as forward cuts it: i f g o"),
     Bug("lstm: gates in the order i f o g in both passes", LSTM,
-        {"sigmoid(total[:, 3 * N :])": "sigmoid(total[:, 2 * N : 3 * N])",
-         "tanh(total[:, 2 * N : 3 * N])": "tanh(total[:, 3 * N :])",
-         "tanh_backward(dg, g), sigmoid_backward(do, o)]": "sigmoid_backward(do, o), tanh_backward(dg, g)]"},
+        {"i, f, g, o = cut(gates, 4)": "i, f, o, g = cut(gates, 4)",
+         "slice(2 * len(scale) // 4, 3 * len(scale) // 4)": "slice(3 * len(scale) // 4, None)",
+         "tanh_backward(dg, g), sigmoid_backward(do, o)]": "sigmoid_backward(do, o), tanh_backward(dg, g)]",
+         "[dnew, dnew, dnew, dhidden]": "[dnew, dnew, dhidden, dnew]"},
         "lstm", "batch",
         "Any order learns, but loaded weights mean one of them: PyTorch and Keras have i f g o, others differ.",
         "total = [i, f, g, o]", "naive"),
-    Bug("lstm: the cell path is cut", LSTM, {LSTM_CELL: "df, dcell = dnew * cell, 0 * dnew"}, "lstm", "batch",
+    Bug("lstm: the cell path is cut", LSTM, {LSTM_CELL: "dcell = 0 * dnew"}, "lstm", "batch",
         "The cell reaches the next step times the forget gate: that is the way on which gradients last.",
         "dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the cell's gradient passes the forget gate unchanged", LSTM,
-        {LSTM_CELL: "df, dcell = dnew * cell, dnew"}, "lstm", "batch",
+        {LSTM_CELL: "dcell = dnew"}, "lstm", "batch",
         "The old cell was multiplied by the forget gate, so its gradient is.",
         "dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the forget gate hears nothing", LSTM,
-        {LSTM_CELL: "df, dcell = 0 * dnew, dnew * f"}, "lstm", "given state",
+        {LSTM_SLOPES: "di, df, dg, do = g, 0 * cell, i, shown"}, "lstm", "given state",
         "The forget gate decides how much of the old cell stays: the old cell is its slope.",
         "df_t = dcell_t cell_t-1"),
     Bug("lstm: the forget gate's slope is the new cell", LSTM,
-        {LSTM_CELL: "df, dcell = dnew * (f * cell + i * g), dnew * f"}, "lstm", "batch",
+        {LSTM_SLOPES: "di, df, dg, do = g, f * cell + i * g, i, shown"}, "lstm", "batch",
         "The forget gate multiplied the cell before the step, not the one after it.",
         "df_t = dcell_t cell_t-1"),
     Bug("lstm: input gate and candidate trade their gradients", LSTM,
-        {"di, dg = dnew * g, dnew * i": "di, dg = dnew * i, dnew * g"}, "lstm", "batch",
+        {LSTM_SLOPES: "di, df, dg, do = i, cell, g, shown"}, "lstm", "batch",
         "In a product each factor's gradient holds the other factor.",
         "di = dcell g,   dg = dcell i"),
     Bug("lstm: the hidden path is cut", LSTM,
-        {LSTM_STATE: "State(0 * dtotal @ W_hidden.mT, dcell)"}, "lstm", "batch",
+        {LSTM_STATE: "State(0 * dtotal @ W_hidden_T, dcell)"}, "lstm", "batch",
         "The gates of the next step read the hidden state: a gradient comes back by W_hidden.",
         "dhidden_t-1 = dtotal_t W_hidden^T"),
     Bug("lstm: back-propagation is cut off after one step", LSTM,
-        {LSTM_STATE: "State(0 * dtotal @ W_hidden.mT, 0 * dcell)"}, "lstm", "batch",
+        {LSTM_STATE: "State(0 * dtotal @ W_hidden_T, 0 * dcell)"}, "lstm", "batch",
         "Hidden state and cell both come from the step before: the gradient runs back to the first step.",
         "dhidden_t-1 = dtotal_t W_hidden^T,   dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the cell does not hear the next step", LSTM,
@@ -877,19 +875,20 @@ ZOO = [
         "The hidden state is made from the cell: its gradient goes on into the cell.",
         "dcell_t = dcell_t by step t + 1 + dhidden_t o_t (1 - tanh(cell_t)^2)"),
     Bug("lstm: the slope of tanh is taken at the cell", LSTM,
-        {LSTM_SHOWN: LSTM_SHOWN.replace("shown)", "f * cell + i * g)")}, "lstm", "batch",
+        {LSTM_SHOWN_SLOPE: "hidden = tanh_backward(o, f * cell + i * g)"}, "lstm", "batch",
         "1 - y^2 is the slope of tanh where y is its result: y is tanh(cell), not the cell.",
         "dcell = dhidden o (1 - tanh(cell)^2)"),
     Bug("lstm: the output gate's slope is the cell", LSTM,
-        {"do = dhidden * shown": "do = dhidden * (f * cell + i * g)"}, "lstm", "batch",
+        {LSTM_SLOPES: "di, df, dg, do = g, cell, i, f * cell + i * g"}, "lstm", "batch",
         "The output gate multiplies tanh(cell), so that is its slope.",
         "do = dhidden tanh(cell)"),
     Bug("lstm: the slope of sigmoid is taken twice through it", LSTM,
-        {"sigmoid_backward(df, f)": "sigmoid_backward(df, sigmoid(f))"}, "lstm", "given state",
+        {"sigmoid_backward(df, f)": "sigmoid_backward(df, 1 / (1 + np.exp(-f)))"}, "lstm", "given state",
         "s (1 - s) with s the gate itself: it has been through the sigmoid already.",
         "dtotal_f = df f (1 - f)"),
     Bug("lstm: output gate and candidate in another order in backward", LSTM,
-        {"tanh_backward(dg, g), sigmoid_backward(do, o)": "sigmoid_backward(do, o), tanh_backward(dg, g)"},
+        {"tanh_backward(dg, g), sigmoid_backward(do, o)": "sigmoid_backward(do, o), tanh_backward(dg, g)",
+         "[dnew, dnew, dnew, dhidden]": "[dnew, dnew, dhidden, dnew]"},
         "lstm", "batch",
         "The gates are joined in the order in which forward cut them apart: books differ between i f g o and i f o g.",
         "dtotal = [dtotal_i, dtotal_f, dtotal_g, dtotal_o]"),
@@ -938,7 +937,7 @@ ZOO = [
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "db = sum over sequences and steps of dtotal_t"),
     Bug("lstm: the slope of tanh is forgotten where the cell is shown", LSTM,
-        {LSTM_SHOWN: "dnew = dnew + dhidden * o"}, "lstm", "batch",
+        {LSTM_SHOWN_SLOPE: "hidden = o"}, "lstm", "batch",
         "What is shown is o tanh(cell): the slope of tanh stands between them.",
         "dcell = dcell by the next step + dhidden o (1 - tanh(cell)^2)"),
     Bug("lstm: W_hidden's gradient is assigned at each step, not added", LSTM,
@@ -957,7 +956,7 @@ ZOO = [
         "A state that was given is an input like any other: an encoder may stand behind it.",
         "dstate = (dhidden_0, dcell_0)"),
     Bug("lstm: tanh is missing where the cell is shown, in both passes", LSTM,
-        {"shown = tanh(new) ": "shown = new ", LSTM_SHOWN: "dnew = dnew + dhidden * o"}, "lstm", "batch",
+        {"shown = tanh(new) ": "shown = new ", LSTM_SHOWN_SLOPE: "hidden = o"}, "lstm", "batch",
         "The cell may grow without bound: tanh keeps what is shown within -1 and 1.",
         "hidden = o tanh(cell)", "naive"),
     Bug("state left over from the last call", LSTM,

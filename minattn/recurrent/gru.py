@@ -16,9 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import validate
-from minattn.functions import linear, linear_backward, sigmoid, sigmoid_backward, tanh, tanh_backward
+from minattn.functions import sigmoid, sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
-from minattn.recurrent.unroll import hidden_weight, hide, real_steps, unroll, unroll_backward
+from minattn.recurrent.unroll import (
+    hidden_weight,
+    hide,
+    project,
+    project_backward,
+    real_steps,
+    time_first,
+    unroll,
+    unroll_backward,
+)
 
 SHAPES = {"inputs": "B T I", "hidden": "B N"}  # -> "B T N"
 SHAPES |= {"W_input": "I 3N", "W_hidden": "N 3N", "b": "3N", "b_hidden": "3N"}
@@ -73,7 +82,7 @@ def init(rng, *, I, N):
     }
 
 
-def step(params, projected, state):
+def step(params, projected, state, out=None):
     """One step. projected = x W_input + b (B, 3N), state (B, N) -> state, cache."""
     (hidden,) = state
     N = hidden.shape[-1]
@@ -86,7 +95,7 @@ def step(params, projected, state):
     return State(new), Step(params["W_hidden"], hidden, r, z, n, offered)
 
 
-def step_backward(dstate, cache):
+def step_backward(dstate, cache, out=None):
     """-> dprojected (B, 3N), dstate. The weights wait until all steps are done: one product serves them all."""
     (dnew,) = dstate
     W_hidden, hidden, r, z, n, offered = cache
@@ -96,7 +105,7 @@ def step_backward(dstate, cache):
     dcandidate = tanh_backward(dn, n)
     dr = dcandidate * offered
     # r, z = sigmoid(projected + recalled)
-    dprojected = np.concatenate([sigmoid_backward(dr, r), sigmoid_backward(dz, z), dcandidate], axis=-1)
+    dprojected = np.concatenate([sigmoid_backward(dr, r), sigmoid_backward(dz, z), dcandidate], axis=-1, out=out)
     # recalled = hidden @ W_hidden + b_hidden
     return dprojected, State(dhidden + _recalled_backward(dprojected, r) @ W_hidden.mT)
 
@@ -104,7 +113,7 @@ def step_backward(dstate, cache):
 def weights_backward(dprojected, steps):
     """-> the gradients of W_hidden and b_hidden, dprojected (B, T, 3N) being those at the input side of every step."""
     # recalled = hidden @ W_hidden + b_hidden
-    drecalled = _recalled_backward(dprojected, np.stack([step.r for step in steps], axis=1))
+    drecalled = time_first(_recalled_backward(time_first(dprojected), np.stack([step.r for step in steps])))
     return {"W_hidden": hidden_weight(drecalled, steps), "b_hidden": drecalled.sum(axis=(0, 1))}
 
 
@@ -117,7 +126,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     sizes = validate.recurrence(SHAPES, params, inputs, State, state)
     real = real_steps(lengths, inputs)
     inputs = hide(real, inputs)                                            # (B, T, I)
-    projected = linear(inputs, params["W_input"], params["b"])             # (B, T, 3N)
+    projected = project(inputs, params["W_input"], params["b"])            # (B, T, 3N)
     zeros = np.zeros_like(projected[:, 0, : sizes["N"]])                   # (B, N)
     start = State(zeros) if state is None else State(*state)
     out, unrolled = unroll(step, params, projected, start, real, reverse)  # (B, T, N), and the state
@@ -135,8 +144,8 @@ def backward(dout, cache):
     # out = unroll(projected, start)
     dprojected, dstate, _ = flow(dout, cache)
     dweights = weights_backward(dprojected, unrolled.steps)
-    # projected = linear(inputs, W_input, b)
-    dinputs, dW_input, db = linear_backward(dprojected, inputs, params["W_input"], params["b"])
+    # projected = project(inputs, W_input, b)
+    dinputs, dW_input, db = project_backward(dprojected, inputs, params["W_input"], params["b"])
     return (dinputs, None if state is None else dstate), {"W_input": dW_input, **dweights, "b": db}
 
 

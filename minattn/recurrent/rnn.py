@@ -12,9 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import validate
-from minattn.functions import linear, linear_backward, tanh, tanh_backward
 from minattn.recurrent import plain
-from minattn.recurrent.unroll import hide, real_steps, unroll, unroll_backward, weights_backward
+from minattn.recurrent.unroll import (
+    hide,
+    project,
+    project_backward,
+    real_steps,
+    unroll,
+    unroll_backward,
+    weights_backward,
+)
 
 SHAPES = {"inputs": "B T I", "hidden": "B N"}  # -> "B T N"
 SHAPES |= {"W_input": "I N", "W_hidden": "N N", "b": "N"}
@@ -65,19 +72,20 @@ def init(rng, *, I, N):
     }
 
 
-def step(params, projected, state):
+def step(params, projected, state, out=None):
     """One step. projected = x W_input + b (B, N), state (B, N) -> state, cache."""
     (hidden,) = state
-    new = tanh(projected + hidden @ params["W_hidden"])  # (B, N)
+    total = np.add(projected, hidden @ params["W_hidden"], out=out)  # (B, N)
+    new = np.tanh(total, out=out)                                   # (B, N)
     return State(new), Step(params["W_hidden"], hidden, new)
 
 
-def step_backward(dstate, cache):
+def step_backward(dstate, cache, out=None):
     """-> dprojected (B, N), dstate. The weights wait until all steps are done: one product serves them all."""
     (dnew,) = dstate
     W_hidden, _, new = cache
     # new = tanh(projected + hidden @ W_hidden)
-    dtotal = tanh_backward(dnew, new)
+    dtotal = np.multiply(dnew, 1 - new * new, out=out)
     return dtotal, State(dtotal @ W_hidden.mT)
 
 
@@ -90,7 +98,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     sizes = validate.recurrence(SHAPES, params, inputs, State, state)
     real = real_steps(lengths, inputs)
     inputs = hide(real, inputs)                                            # (B, T, I)
-    projected = linear(inputs, params["W_input"], params["b"])             # (B, T, N)
+    projected = project(inputs, params["W_input"], params["b"])            # (B, T, N)
     zeros = np.zeros_like(projected[:, 0, : sizes["N"]])                   # (B, N)
     start = State(zeros) if state is None else State(*state)
     out, unrolled = unroll(step, params, projected, start, real, reverse)  # (B, T, N), and the state
@@ -108,6 +116,6 @@ def backward(dout, cache):
     # out = unroll(projected, start)
     dprojected, dstate, _ = flow(dout, cache)
     dweights = weights_backward(dprojected, unrolled.steps)
-    # projected = linear(inputs, W_input, b)
-    dinputs, dW_input, db = linear_backward(dprojected, inputs, params["W_input"], params["b"])
+    # projected = project(inputs, W_input, b)
+    dinputs, dW_input, db = project_backward(dprojected, inputs, params["W_input"], params["b"])
     return (dinputs, None if state is None else dstate), {"W_input": dW_input, **dweights, "b": db}

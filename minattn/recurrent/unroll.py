@@ -2,8 +2,8 @@
 
 A cell gives one step and its backward, and the gradients of the weights that meet the hidden state, for all steps:
 
-    step(params, projected, state)       -> state, cache
-    step_backward(dstate, cache)         -> dprojected, dstate
+    step(params, projected, state)       -> state, cache; out: where what is as wide as projected may be written
+    step_backward(dstate, cache)         -> dprojected, dstate; out: where dprojected is written
     weights_backward(dprojected, steps)  -> dparams; the one below serves where hidden @ W_hidden is added to projected
 
 A padded time step neither changes the state nor receives a gradient, and its output is 0. Running in reverse is the
@@ -15,19 +15,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import validate
+from minattn.functions import linear, linear_backward
+
+TILE = 2**17  # numbers that are looked at together: what a core keeps near
 
 
 class Cache(NamedTuple):
     steps: list
     real: list
     order: range
+    projected: Any
 
 
 class Flow(NamedTuple):
     """What goes back through time.
 
     dprojected (B, T, *): at the sum that enters each step; dstate: at the initial state; reach: like the state, but
-    (B, T, N): the whole gradient that arrives at the state after each real step, 0 at padded ones.
+    (B, T, N): the whole gradient that arrives at the state after each real step, 0 at padded ones. In memory dprojected
+    has time first, as the steps have.
     """
 
     dprojected: Any
@@ -53,38 +58,88 @@ def hide(real, inputs):
     return np.stack([_where(step, inputs[:, t], 0) for t, step in enumerate(real)], axis=1)
 
 
+def time_first(x):
+    """(B, T, *) -> (T, B, *)."""
+    return x.swapaxes(0, 1)
+
+
+def cut(x, n):
+    """n equal parts of the last axis, views."""
+    N = x.shape[-1] // n
+    return [x[..., k * N : (k + 1) * N] for k in range(n)]
+
+
+def project(inputs, W_input, b):
+    """linear(inputs, W_input, b), all steps at once; in memory time comes first, so a step lies together."""
+    product = linear(time_first(inputs), W_input)                                              # (T, B, *)
+    fits = np.result_type(product.dtype, b.dtype) == product.dtype
+    return time_first(np.add(product, b, out=product if fits else None))                       # (B, T, *)
+
+
+def project_backward(dout, inputs, W_input, b):
+    """-> dinputs, dW_input, db."""
+    dinputs, dW_input, db = linear_backward(time_first(dout), time_first(inputs), W_input, b)
+    return time_first(dinputs), dW_input, db
+
+
 def unroll(step, params, projected, state, real, reverse=False):
-    """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache."""
+    """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache. Steps may write over projected."""
     T = projected.shape[1]
+    dtype = np.result_type(*(x.dtype for x in (projected, *state, *params.values())))
+    projected = time_first(projected).astype(dtype, order="C", copy=False)                     # (T, B, *)
     order = range(T)[::-1] if reverse else range(T)
     outputs, steps = [None] * T, [None] * T
     for t in order:
-        new, steps[t] = step(params, projected[:, t], state)                                   # (B, N) each
+        new, steps[t] = step(params, projected[t], state, out=projected[t])                    # (B, N) each
         outputs[t] = _where(real[t], new.hidden, 0)                                            # (B, N)
         state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))  # (B, N) each
-    return (np.stack(outputs, axis=1), state), Cache(steps, real, order)
+    return (np.stack(outputs, axis=1), state), Cache(steps, real, order, projected)
 
 
-def unroll_backward(State, step_backward, dout, cache):
-    """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow."""
-    steps, real, order = cache
+def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
+    """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow.
+
+    slopes(step), where a cell has it: what its step_backward takes as its third argument, for many steps at once. keep:
+    whether the Flow has its reach.
+    """
+    steps, real, order, projected = cache
     doutputs, dstate = dout
     zeros = np.zeros_like(steps[0].hidden)
     dstate = State(*(zeros if part is None else part for part in dstate or (None,) * len(State._fields)))
-    dprojected, reach = [None] * len(steps), [None] * len(steps)
-    for t in reversed(order):
+    known = *dstate, *steps[0], zeros if doutputs is None else doutputs
+    dprojected = np.empty_like(projected, dtype=np.result_type(*(x.dtype for x in known)))
+    reach = [None] * len(steps)
+    for t, slope in zip(reversed(order), _each(slopes, [steps[t] for t in reversed(order)]), strict=True):
         # state = new where the step is real, else as before
         dnew = State(*(_where(real[t], part, 0) for part in dstate))
-        dbefore = State(*(0 if real[t] is None else np.where(real[t], 0, part) for part in dstate))
+        dbefore = None if real[t] is None else State(*(np.where(real[t], 0, part) for part in dstate))
         # outputs[t] = new.hidden
         if doutputs is not None:
             dnew = dnew._replace(hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0))
         # new = step(params, projected[t], state)
-        dprojected[t], dstate = step_backward(dnew, steps[t])
-        dstate = State(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
+        _, dstate = step_backward(dnew, steps[t], *slope, out=dprojected[t])
+        if dbefore is not None:
+            dstate = State(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
         reach[t] = dnew
-    reach = State(*(np.stack(parts, axis=1) for parts in zip(*reach, strict=True)))
-    return Flow(np.stack(dprojected, axis=1), dstate, reach)
+    reach = State(*(np.stack(parts, axis=1) for parts in zip(*reach, strict=True))) if keep else None
+    return Flow(time_first(dprojected), dstate, reach)
+
+
+def _each(slopes, steps):
+    """(slope,) for every step, () where a cell has none; found for as many steps at once as stay near the core."""
+    if slopes is None:
+        yield from [()] * len(steps)
+        return
+    together = max(1, TILE // max(1, sum(part.size for part in steps[0][1:])))
+    if together == 1:
+        yield from ((slopes(step),) for step in steps)
+        return
+    for first in range(0, len(steps), together):
+        some = steps[first : first + together]
+        W_hidden, *parts = zip(*some, strict=True)
+        found = slopes(type(some[0])(W_hidden[0], *map(np.stack, parts)))
+        for k in range(len(some)):
+            yield (type(found)(*(part[k] for part in found)),)
 
 
 def weights_backward(dprojected, steps):
@@ -94,8 +149,8 @@ def weights_backward(dprojected, steps):
 
 def hidden_weight(dproduct, steps):
     """dW_hidden = sum over steps of hidden^T dproduct, hidden being the state that entered: one product for all."""
-    hidden = np.stack([step.hidden for step in steps], axis=1)  # (B, T, N)
-    return hidden.reshape(-1, hidden.shape[-1]).mT @ dproduct.reshape(-1, dproduct.shape[-1])
+    hidden = np.stack([step.hidden for step in steps])  # (T, B, N)
+    return hidden.reshape(-1, hidden.shape[-1]).mT @ time_first(dproduct).reshape(-1, dproduct.shape[-1])
 
 
 def _where(real, yes, no):

@@ -158,3 +158,24 @@ def test_memory_grows_with_T_alone():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert cache.kept is None and peaks[2] < 2.2 * peaks[1] < 4.84 * peaks[0] and peaks[2] < 4096 * 4096
+
+
+def test_a_tile_is_a_whole_number(rng):
+    query, key, value, _ = inputs(rng)
+    with pytest.raises(ValueError, match="tile must be a whole number of at least 1"):
+        fused.forward({}, query, key, value, tile=0)
+
+
+def test_values_with_more_heads_than_keys(rng):
+    query, key, value, _ = inputs(rng)
+    context, cache = fused.forward({}, query[:1, :1], key[:, :1], value)
+    expected, _ = dot.forward({}, query[:1, :1], key[:, :1], value)
+    assert np.abs(context - expected).max() < 1e-14 and context.shape == (B, H, T, E)
+    (dquery, dkey, dvalue, _), _ = fused.backward(np.ones_like(context), cache)
+    assert (dquery.shape, dkey.shape, dvalue.shape) == ((1, 1, T, D), (B, 1, S, D), (B, H, S, E))
+
+
+def test_a_wider_bias_makes_all_wider(rng):
+    query, key, value, _ = inputs(rng, np.float32)
+    context, _ = fused.forward({}, query, key, value, np.zeros((T, S)))
+    assert context.dtype == np.float64

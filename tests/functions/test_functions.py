@@ -16,6 +16,7 @@ from minattn.functions import (
     dropout,
     elu,
     embedding,
+    embedding_backward,
     erf,
     erfc,
     gelu,
@@ -120,21 +121,62 @@ def test_embedding():
     assert (embedding(table, np.array([[3, 0]])) == table[[[3, 0]]]).all()
 
 
+@pytest.mark.parametrize("shape", [(0,), (), (7,), (3, 4), (40, 5), (200,)])
+@pytest.mark.parametrize("V", [1, 3, 60])
+def test_the_gradient_of_a_table_adds_up(shape, V):
+    """Rows that were read never, once, a few times and often."""
+    ids, table = RNG.integers(V, size=shape), np.ones((V, 3))
+    dout, expected = RNG.normal(size=(*shape, 3)), np.zeros((V, 3))
+    np.add.at(expected, ids, dout)
+    for kind in (np.int64, np.uint8, np.uint64):
+        assert embedding_backward(dout, table, ids.astype(kind)) == pytest.approx(expected, abs=1e-13)
+
+
 def test_cross_entropy_by_hand():
     logits = np.log(np.array([[1.0, 3.0], [4.0, 1.0], [1.0, 1.0]]))
-    loss, _, _ = cross_entropy(logits, np.array([1, 1, 0]))
+    loss, *_ = cross_entropy(logits, np.array([1, 1, 0]))
     surprise = [math.log(4 / 3), math.log(5), math.log(2)]
     assert loss.sum == pytest.approx(sum(surprise)) and loss.mean == pytest.approx(sum(surprise) / 3)
-    loss, _, desired = cross_entropy(logits, np.array([1, 7, 0]), ignore_index=7, label_smoothing=0.2)
-    assert loss.count == 2 and desired.tolist() == [[0.1, 0.9], [0, 0], [0.9, 0.1]]
+    loss, *needed = cross_entropy(logits, np.array([1, 7, 0]), ignore_index=7, label_smoothing=0.2)
+    predicted, desired = [[0.25, 0.75], [0, 0], [0.5, 0.5]], np.array([[0.1, 0.9], [0, 0], [0.9, 0.1]])
+    assert loss.count == 2 and cross_entropy_backward(Loss(0, 1), *needed) == pytest.approx(predicted - desired)
     smooth = 0.9 * math.log(4 / 3) + 0.1 * math.log(4) + math.log(2)
     assert loss.sum == pytest.approx(smooth) and loss.mean == pytest.approx(smooth / 2)
 
 
+def plain_cross_entropy(logits, targets, ignore_index, label_smoothing):
+    """The formula with its array of desired shares -> sum of the loss, its gradient."""
+    V = logits.shape[-1]
+    desired = (1 - label_smoothing) * (np.arange(V) == targets[..., None]) + label_smoothing / V
+    desired = desired * (targets != ignore_index)[..., None]
+    log_weights = log_softmax(logits)
+    predicted = np.exp(log_weights) * desired.sum(axis=-1, keepdims=True)
+    return -(desired * np.where(desired == 0, 0, log_weights)).sum(), predicted - desired
+
+
+@pytest.mark.parametrize("label_smoothing", [0, 0.2, 1])
+@pytest.mark.parametrize("size", [1, 20, 60, 500, 1e4])  # beyond about 20 the row's peak is needed
+@pytest.mark.parametrize("offset", [0, 1000, -1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_is_its_formula(label_smoothing, size, offset, dtype):
+    rng = np.random.default_rng(1)
+    logits, targets = (size * rng.normal(size=(3, 4, 6)) + offset).astype(dtype), rng.integers(6, size=(3, 4))
+    total, dlogits = plain_cross_entropy(logits.astype(np.float64), targets, 2, label_smoothing)
+    loss, *needed = cross_entropy(logits, targets.astype(np.uint8), 2, np.float64(label_smoothing))
+    near = 2e-6 if dtype == np.float32 else 1e-14
+    assert loss.sum.dtype == loss.mean.dtype == dtype
+    assert loss.sum == pytest.approx(total, rel=near, abs=near * (size + abs(offset)))
+    assert cross_entropy_backward(Loss(0.0, 1.0), *needed) == pytest.approx(dlogits, abs=3 * near)
+    transposed = np.asfortranarray(logits)  # of which flattening makes a copy
+    _, *needed = cross_entropy(transposed, targets, 2, label_smoothing)
+    assert cross_entropy_backward(Loss(0.0, 1.0), *needed) == pytest.approx(dlogits, abs=3 * near)
+
+
 def test_the_ends_of_cross_entropy():
     """All certainty smoothed away; a vocabulary of one token; logits that are no fractions."""
-    loss, _, desired = cross_entropy(np.log([[1.0, 3.0]]), np.array([0]), label_smoothing=1)
-    assert desired.tolist() == [[0.5, 0.5]] and loss.mean == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    loss, *needed = cross_entropy(np.log([[1.0, 3.0]]), np.array([0]), label_smoothing=1)
+    assert cross_entropy_backward(Loss(1.0), *needed) == pytest.approx(np.array([[-0.25, 0.25]]))
+    assert loss.mean == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
     assert cross_entropy(np.ones((2, 1)), np.array([0, -1]), ignore_index=-1)[0] == (0, 0, 1)
     with pytest.raises(TypeError, match="logits must be floating but has dtype int64"):
         cross_entropy(np.ones((2, 3), dtype=np.int64), np.array([0, 1]))

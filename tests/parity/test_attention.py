@@ -103,8 +103,8 @@ CASES = [
 
 
 def in_torch(mechanism, params, case):
-    """Our options as the twin's: masks as booleans, tiles forgotten, dropout as what it kept, inner by name."""
-    theirs = {name: option for name, option in fresh(case).items() if name != "tile"}
+    """Our options as the twin's: masks as booleans, no word of tiles, dropout as what it kept, inner by name."""
+    theirs = {name: option for name, option in fresh(case).items() if name not in ("tile", "keep")}
     query, key, value = case.inputs[:3]
     heads = params["W_query"].shape[1:2] if mechanism is multihead else ()
     shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *heads, query.shape[-2], key.shape[-2])
@@ -113,7 +113,8 @@ def in_torch(mechanism, params, case):
     if "inner" in theirs:
         inner = theirs["inner"]
         theirs["inner"] = label(inner)
-        theirs["inside"] = {k: v for k, v in getattr(inner.forward, "keywords", {}).items() if k != "tile"}
+        settings = getattr(inner.forward, "keywords", {})
+        theirs["inside"] = {name: setting for name, setting in settings.items() if name not in ("tile", "keep")}
         if getattr(inner, "OFFSET", False):
             theirs["inside"]["offset"] = theirs.get("offset", 0)
     if "dropout" in theirs:

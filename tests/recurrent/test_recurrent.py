@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minattn import tree
+from minattn.functions import sigmoid
 from minattn.op import bind, initialise
 from minattn.recurrent import CELLS, bidirectional, gru, layers, lstm, rnn
 
@@ -237,3 +238,53 @@ def test_the_flow_of_both_directions_is_that_of_each():
     for flow, alone in ((flows.forward, ahead), (flows.backward, back)):
         for (path, part), (_, expected) in zip(tree.leaves(flow), tree.leaves(alone), strict=True):
             assert (part == expected).all() and part.any(), path
+
+
+@EACH
+@pytest.mark.parametrize("size", [(B, T, N), (16, 7, 600)], ids=["slopes of all steps at once", "of one at a time"])
+def test_the_loop_is_the_step_again_and_again(cell, size):
+    """The loop writes into one array and finds slopes for many steps together: the same as one step after the other."""
+    B, T, N = size
+    params = tree.map(lambda p: p + 0.1 * RNG.normal(size=p.shape), cell.init(RNG, I=I, N=N))
+    inputs, state = RNG.normal(size=(B, T, I)), cell.State(*(RNG.normal(size=(B, N)) for _ in cell.State._fields))
+    (outputs, last), cache = cell.forward(params, inputs, state)
+    steps, now, projected = [], state, inputs @ params["W_input"] + params["b"]
+    kept = projected.copy()
+    for t in range(T):
+        now, step = cell.step(params, projected[:, t], now)
+        steps.append(step)
+        assert np.allclose(outputs[:, t], now.hidden, rtol=0, atol=1e-13)
+    assert (projected == kept).all()
+    dout = RNG.normal(size=outputs.shape), cell.State(*(RNG.normal(size=part.shape) for part in last))
+    flow, dnow, dprojected = cell.flow(dout, cache), dout[1], [None] * T
+    for t in reversed(range(T)):
+        dnow = dnow._replace(hidden=dnow.hidden + dout[0][:, t])
+        for field, part in zip(dnow._fields, dnow, strict=True):
+            assert np.allclose(getattr(flow.reach, field)[:, t], part, rtol=0, atol=1e-12)
+        dprojected[t], dnow = cell.step_backward(dnow, steps[t])
+    dprojected = np.stack(dprojected, axis=1)
+    assert np.allclose(flow.dprojected, dprojected, rtol=0, atol=1e-12)
+    _, dparams = cell.backward(dout, cache)
+    for name, part in cell.weights_backward(dprojected, steps).items():
+        assert np.allclose(dparams[name], part, rtol=1e-11, atol=1e-11)
+
+
+def test_one_tanh_is_three_sigmoids_and_a_tanh():
+    scale, shift = lstm.gate_curve({"b": np.zeros(4 * N, dtype=np.float32)})
+    x = np.linspace(-800, 800, 33)
+    i, f, g, o = (scale * np.tanh(scale * x[:, None]) + shift).reshape(-1, 4, N).swapaxes(0, 1)
+    for gate in (i, f, o):
+        assert np.allclose(gate, sigmoid(x)[:, None], rtol=0, atol=1e-15)
+    assert (g == np.tanh(x)[:, None]).all() and scale.dtype == shift.dtype == np.float32
+
+
+@EACH
+def test_states_and_inputs_of_other_precision_meet_in_the_wider_one(cell):
+    params, inputs, state = setting(cell)
+    narrow = tree.map(lambda p: p.astype(np.float32), params), inputs.astype(np.float32)
+    (outputs, last), cache = cell.forward(*narrow, state)
+    assert outputs.dtype == last.hidden.dtype == np.float64
+    (dinputs, _), _ = cell.backward((np.ones_like(outputs), None), cache)
+    assert dinputs.dtype == np.float64
+    (outputs, _), cache = cell.forward(*narrow)
+    assert cell.flow((np.ones(outputs.shape), None), cache).dprojected.dtype == np.float64

@@ -1,0 +1,52 @@
+"""Tiles of rows give what all rows at once give, on one core and on two."""
+
+import numpy as np
+import pytest
+
+from minattn import threads
+from minattn.functions import FUNCTIONS, Loss, tiles
+from minattn.functions.tiles import by_rows
+from minattn.op import pair
+
+RNG = np.random.default_rng(0)
+CASES = {
+    "gelu_tanh": (30 * RNG.normal(size=(4, 5, 6)),),
+    "layer_norm": (RNG.normal(size=(4, 5, 6)), RNG.normal(size=6), RNG.normal(size=6)),
+    "cross_entropy": (RNG.normal(size=(4, 5, 6)), RNG.integers(6, size=(4, 5))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("tile", [1, 12, 30])
+def test_tiles_give_the_same(monkeypatch, name, number, tile):
+    op, inputs = pair(*FUNCTIONS[name]), CASES[name]
+
+    def run():
+        out, cache = op.forward({}, *inputs)
+        loss = isinstance(out, Loss)
+        dinputs, _ = op.backward(Loss(1.0, 2.0) if loss else np.ones_like(out), cache)
+        return [out.sum if loss else out, *(d for d in dinputs if d is not None)]
+
+    expected = run()
+    monkeypatch.setattr(tiles, "TILE", tile)
+    with threads.using(number):
+        for got, right in zip(run(), expected, strict=True):
+            assert got.shape == right.shape and np.allclose(got, right, rtol=1e-13, atol=1e-13)
+
+
+def test_what_is_one_tile(monkeypatch):
+    """Little, or an operation or two on one core, or arrays whose rows are not the same."""
+    seen = []
+
+    def double(x):
+        seen.append(x.shape)
+        return (2 * x,)
+
+    monkeypatch.setattr(tiles, "TILE", 10)
+    with threads.using(1):
+        by_rows(double, np.ones((3, 5)))
+        by_rows(double, np.ones((40, 5)), light=True)
+        assert seen == [(3, 5), (40, 5)]
+        (out,) = by_rows(double, np.ones((5, 8, 5)))
+    assert out.shape == (5, 8, 5) and (out == 2).all() and seen[2:] == [(1, 5)] + 20 * [(2, 5)]
