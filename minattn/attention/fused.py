@@ -70,7 +70,6 @@ class Heads(NamedTuple):
     query: Any
     key: Any
     value: Any
-    exponents: Any
     key_T: Any
     scratch: Any
 
@@ -145,20 +144,20 @@ def backward(dcontext, cache):
     def work(some):
         for heads in _heads(cache, some):
             n = heads.where
-            # context = E value / total
-            dsum = dcontext[n] / total[n]
-            row_sum = np.einsum("nte,nte->nt", dsum, context[n])[..., None]
-            value_T = np.copy(heads.value.mT, order="C")
+            value_T = _turned(heads.value, cache)
             for rows in _rows(cache):
+                # context = E value / total
+                dsum = dcontext[n, rows] / total[n, rows]
+                row_sum = np.einsum("nte,nte->nt", dsum, context[n, rows])[..., None]
                 high = None if np.isnan(peak[n, rows]).any() else peak[n, rows]
                 for columns in _columns(cache, rows):
                     again = kept is None
                     E = _exponentials(cache, heads, rows, columns, high) if again else kept[n, rows, columns]
-                    _add(dvalue[n, columns], E.mT, dsum[:, rows], alone)
+                    _add(dvalue[n, columns], E.mT, dsum, alone)
                     # E = exp(scores)
                     dscores = heads.scratch[1, :, : rows.stop - rows.start, : columns.stop - columns.start]
-                    np.matmul(dsum[:, rows], value_T[..., columns], out=dscores)
-                    dscores -= row_sum[:, rows]
+                    np.matmul(dsum, value_T[..., columns], out=dscores)
+                    dscores -= row_sum
                     dscores *= E
                     if bias is not None:
                         dbias[n, rows, columns] = dscores
@@ -193,7 +192,8 @@ def _exponentials(cache, heads, rows, columns, peak):
     if peak is not None:
         E[...] = np.exp(_scores(cache, heads, rows, columns) - peak)             # (n, t, s)
         return E
-    np.matmul(heads.exponents[:, rows], heads.key_T[..., columns], out=E)        # (n, t, s)
+    query = heads.query[:, rows] * (LOG2_E / math.sqrt(heads.query.shape[-1]))   # (n, t, D)
+    np.matmul(query, heads.key_T[..., columns], out=E)                           # (n, t, s)
     if cache.bias is not None:
         E += LOG2_E * _of(n, part(cache.bias, rows, columns), cache.shape)       # (n, t, s)
     np.exp2(E, out=E)                                                            # (n, t, s)
@@ -228,16 +228,19 @@ def _allowed(cache, n, rows, columns):
 
 
 def _heads(cache, some):
-    """As many heads at a time as fill a tile, products laid out as they are read: contiguous, in exponents of 2."""
+    """As many heads at a time as fill a tile."""
     *leading, T, S = cache.shape
     query, key, value = (_flat(x, leading) for x in cache[:3])
     t, s = _sides(cache)
     together = max(1, cache.tile // max(t * s, 1))
     scratch = np.empty_like(cache.total, shape=(2, min(together, some.stop - some.start), t, s))
     for n in _slices(some, together):
-        exponents = query[n] * (LOG2_E / math.sqrt(query.shape[-1]))
-        key_T = np.copy(key[n].mT, order="C")
-        yield Heads(n, query[n], key[n], value[n], exponents, key_T, scratch[:, : n.stop - n.start])
+        yield Heads(n, query[n], key[n], value[n], _turned(key[n], cache), scratch[:, : n.stop - n.start])
+
+
+def _turned(x, cache):
+    """(n, S, D) -> (n, D, S); for short rows laid out as it is read, which makes small products twice as fast."""
+    return x.mT if cache.kept is None else np.copy(x.mT, order="C")
 
 
 def _rows(cache):
