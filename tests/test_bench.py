@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -357,3 +358,15 @@ def test_the_blas_has_the_threads_that_were_asked_for():
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
     machine = json.loads(done.stdout)["machine"]
     assert machine["threads"] == min(2, machine["cores"]) and machine["blas_threads"] in (None, machine["threads"])
+
+
+def test_the_guide_shows_what_was_measured():
+    """Every row of figures/bench.json, and nothing else, in lessons/guides/performance.md."""
+    root = Path(__file__).parent.parent
+    document = json.loads((root / "figures/bench.json").read_text(encoding="utf-8"))
+    guide = (root / "lessons/guides/performance.md").read_text(encoding="utf-8").splitlines()
+    lines = [line.strip("| ").split(" | ") for line in guide if line.startswith("| ")]
+    shown = {cells[0]: cells[3] for cells in lines if cells[3] != "ratio"}
+    rows = {row["name"].replace("  ", ": "): f"{row['ratio']:.2f}" for row in document["rows"]}
+    rows |= {f"{u['heads']} heads of {u['D']}, T = {u['T']}": f"{u['ratio']:.2f}" for u in document["memory"]}
+    assert shown == rows and document["agree"]

@@ -22,6 +22,7 @@ import minattn
 from minattn import threads, tree
 
 TURN = 0.02  # seconds: threads that have nothing to do wait a while before they sleep, so nobody's turn is one run
+REST = 0.1  # seconds before a turn that is one run: the threads of whoever came before have gone to sleep
 LEAST = 3  # turns of each side
 FLOOR = 1e-3  # of the largest number of all: a gradient that is exactly 0 carries the rounding of what cancelled
 SIDE = 512  # of the square float32 matrices whose product is the floor
@@ -155,6 +156,8 @@ def take_turns(works, seconds):
         begin = time.perf_counter()
         while len(turns[-1]) < LEAST or time.perf_counter() - begin < seconds:
             for work, count, its_turns, its_runs in zip(works, counts, turns, runs, strict=True):
+                if count == 1:
+                    time.sleep(REST)
                 times = [_run(*work) for _ in range(count)]
                 its_turns.append(statistics.median(times))
                 its_runs.append(min(times))
