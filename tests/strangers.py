@@ -365,6 +365,7 @@ MISTAKES = [
     ("heads", "dy.transpose(0, 2, 1, 3).reshape(b, t, m)", "dy.reshape(b, t, m)", "heads reshaped without a transpose"),
     ("gates", "[dy, dy * 2, dy * 3, dy * 4]", "[dy, dy * 2, dy * 4, dy * 3]", "blocks in another order"),
     ("rnn", "dh = dz @ wh.T", "pass", "cut off|truncated"),
+    ("rnn", "(1 - hs[t] ** 2)", "(1 - hs[t])", "rnn: the slope of tanh is 1 - hidden"),
     ("rnn", "dwx += x[:, t].T @ dz", "dwx = x[:, t].T @ dz", "assign|only the first step|last step"),
     ("attention", "    ds = ds / np.sqrt(q.shape[-1])\n", "", "the scale is missing in backward"),
     (
