@@ -21,6 +21,7 @@ from minattn.functions import (
     erfc,
     gelu,
     gelu_tanh,
+    gelu_tanh_backward,
     layer_norm,
     linear,
     log_softmax,
@@ -343,3 +344,24 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex():
     assert sparsemax(np.array([[1.0, 99.0, 1.2], [1, 2, 3]]), mask) == pytest.approx(expected)
     with pytest.raises(TypeError, match="mask must be boolean"):
         sparsemax(scores, np.ones(6))
+
+
+@pytest.mark.parametrize("far", [[1e30, 0.0], [-1e30, 0.0], [-1e30, 1e30]])
+def test_gelu_tanh_far_out_is_nothing_or_all(far):
+    """Its cube would overflow, on either side."""
+    x = np.array(far, dtype=np.float32)
+    assert np.array_equal(gelu_tanh(x), np.maximum(x, 0))
+    assert np.array_equal(gelu_tanh_backward(np.ones_like(x), x), np.where(x == 0, 0.5, x > 0))
+
+
+def test_gelu_tanh_of_nothing():
+    empty = np.zeros((0, 3))
+    assert gelu_tanh(empty).shape == gelu_tanh_backward(empty, empty).shape == (0, 3)
+
+
+@pytest.mark.parametrize("least", [0, 1, 2])
+def test_the_first_row_that_was_read_gets_its_gradient(least):
+    ids, dout = np.array([least, 4, least]), np.arange(6.0).reshape(3, 2)
+    expected = np.zeros((5, 2))
+    np.add.at(expected, ids, dout)
+    assert np.array_equal(embedding_backward(dout, np.zeros((5, 2)), ids), expected)
