@@ -9,16 +9,15 @@ context, T E numbers, is divided by the total in the place of T S weights. And s
 as every total lies between 1e-15 and 1e15 nothing has overflowed, and what underflowed is less than 1e-22 of its row;
 where one does not, these rows are done again as `dot` does them, which is right for any scores.
 
-In backward the total divides dcontext once, and softmax's row sum, sum_s dweights weights = dcontext context, becomes
-one more column of a product that is needed anyway:
+In backward the total divides dcontext once, and softmax's row sum needs no weights either, since what it sums,
+sum_s dweights_s weights_s, is dcontext context:
 
-    weights = E / total
-    dscores = weights * (dcontext value^T - dcontext context)
-            = E * [dcontext / total, -dcontext context / total] [value, 1]^T
+    dsum    = dcontext / total
+    dscores = E * (dsum value^T - dsum context)
 
-so that backward is one multiplication between four products. Short rows keep E; for long ones backward makes it again,
-in memory that grows with T alone. Threads share the heads, and tiles in which nobody may look are left out.
-Tiles: Dao et al. 2022, FlashAttention, arXiv:2205.14135.
+so that backward is a subtraction and a multiplication between four products. Short rows keep E; for long ones backward
+makes it again, in memory that grows with T alone. Threads share the heads, and tiles in which nobody may look are left
+out. Tiles: Dao et al. 2022, FlashAttention, arXiv:2205.14135.
 """
 
 import functools
