@@ -272,7 +272,9 @@ def _of(heads, term, shape):
     """Some heads of a term (..., t, s) that broadcasts over all."""
     if math.prod(term.shape[:-2]) == 1:
         return term.reshape(term.shape[-2:])
-    return _flat(term, shape[:-2])[heads]
+    leading = shape[:-2]
+    places = np.unravel_index(range(heads.start, heads.stop), leading)
+    return np.broadcast_to(term, (*leading, *term.shape[-2:]))[tuple(place.tolist() for place in places)]
 
 
 def _share(work, cache):
