@@ -12,7 +12,6 @@ import contextvars
 import functools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 VARIABLES = "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"
 _chosen = contextvars.ContextVar("threads", default=None)  # None: as many as the BLAS may have
@@ -38,39 +37,46 @@ def using(number):
         _chosen.reset(token)
 
 
-def share(work, items):
-    """work(part) for parts of range(items) that together are all of it, side by side; what one raises is raised here.
+def parts(items):
+    """range(items) as one slice for each thread: together they are all of it."""
+    number = max(1, min(count(), items))
+    return [slice(items * i // number, items * (i + 1) // number) for i in range(number)]
 
-    A part is a slice. Shares started from within a share are computed where they are.
+
+def share(work, items):
+    """work(part) for the parts of range(items), slices, side by side; what one raises is raised here."""
+    map(work, parts(items) if items else [])
+
+
+def map(work, things):
+    """[work(thing) for thing in things], side by side: the first here, each other on a thread; errors are raised here.
+
+    What is started from within a thread is computed where it is.
     """
-    number = min(count(), items)
-    parts = [slice(items * i // number, items * (i + 1) // number) for i in range(number)]
-    if number < 2:
-        for part in parts:
-            work(part)
-        return
+    if len(things) < 2 or count() == 1:
+        return [work(thing) for thing in things]
     with _blas_to_itself():
         # np.errstate belongs to the context of the caller: every thread computes in a copy of it
-        others = [_start(contextvars.copy_context(), work, part) for part in parts[1:]]
+        others = [_start(contextvars.copy_context(), work, thing) for thing in things[1:]]
         try:
             with using(1):
-                work(parts[0])
+                done = [work(things[0])]
         finally:
-            waited = [future.exception() for future in others if future is not None]
-    for part, future in zip(parts[1:], others, strict=True):
-        if future is None:  # no thread could be had
-            work(part)
-    for error in waited:
+            errors = [future.exception() for future in others if future is not None]
+    for error in errors:
         if error is not None:
             raise error
+    for thing, future in zip(things[1:], others, strict=True):
+        done.append(work(thing) if future is None else future.result())  # None: no thread could be had
+    return done
 
 
-def _start(context, work, part):
-    """The share on a thread of its own -> future; None where no thread can be started."""
+def _start(context, work, thing):
+    """The work on a thread of its own -> future; None where no thread can be started."""
 
     def alone():
         with using(1):
-            work(part)
+            return work(thing)
 
     try:
         return _pool().submit(context.run, alone)
@@ -81,6 +87,8 @@ def _start(context, work, part):
 @functools.cache
 def _pool():
     """Threads that are kept: to start one costs as much as a small product."""
+    from concurrent.futures import ThreadPoolExecutor  # a sixth of the time that NumPy takes to load: not before need
+
     return ThreadPoolExecutor(max(_cores() - 1, 1), thread_name_prefix="minattn")
 
 

@@ -4,16 +4,24 @@ import difflib
 
 import numpy as np
 
-from minattn import attention, models, positions, recurrent
-from minattn.attention import cases as attention_cases
+from minattn import positions
 from minattn.functions import FUNCTIONS
 from minattn.op import Case, bind, pair
-from minattn.recurrent import cases as recurrent_cases
 
 
 def registry():
     """{name: (op, cases)}, cases(rng) -> list of Case."""
-    named = {_name(name): (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
+    from minattn import (  # the whole library: whoever checks code of their own waits for none
+        attention,
+        models,
+        recurrent,
+    )
+    from minattn.attention import cases as attention_cases
+    from minattn.recurrent import cases as recurrent_cases
+
+    # `linear` is both a function and a mechanism
+    own = {name: f"functions.{name}" if name in attention.VARIANTS else name for name in FUNCTIONS}
+    named = {own[name]: (pair(*both), _listed(name)) for name, both in FUNCTIONS.items()}
     named |= {name: (pair(*both), _listed(name)) for name, both in positions.POSITIONS.items()}
     for name, mechanism in attention.VARIANTS.items():
         named[name] = mechanism, lambda rng, op=mechanism: attention_cases.cases(rng, op)
@@ -114,11 +122,6 @@ def function_cases(rng):
             row("evaluation", normal(2, 3, 5), p=0.3, rng=None),
         ],
     }
-
-
-def _name(function):
-    """`linear` is both a function and a mechanism."""
-    return f"functions.{function}" if function in attention.VARIANTS else function
 
 
 def _listed(name):

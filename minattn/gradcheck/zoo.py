@@ -247,13 +247,17 @@ PROJECT = "np.swapaxes(projected.reshape(*x.shape[:-1], H, D), -3, -2)"
 PROJECT_BACK = "np.swapaxes(dheads, -3, -2).reshape(*x.shape[:-1], H * D)"
 BACK_OUT = 'linear_backward(dout, joined, _flat(params["W_out"]), params.get("b_out"))'
 GATES_BACK = "[sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]"
-LSTM_STATE = "State(dtotal @ W_hidden_T, dcell)"
+LSTM_STATE = "State(np.add.reduce(dtotal @ W_hidden_T), dcell)"
 LSTM_SHOWN, LSTM_SHOWN_SLOPE = "dnew = dnew + dhidden * slope.hidden", "hidden = tanh_backward(o, shown)"
+LSTM_BIAS, LSTM_HIDDEN = "in_row(dtotal.sum(axis=1))", "hidden_rows(unrolled.steps).mT @ dtotal"
+FIRST_INPUT = {"rows.mT @ dtotal": "inputs[part.where, 0].mT @ dprojected[:, 0]"}
+FIRST_HIDDEN = {LSTM_HIDDEN: "hidden_rows(unrolled.steps[:1]).mT @ dprojected[:, 0]"}
+LSTM_OUTPUT = "slope.total[3], out=dtotal[3]"
 LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "dcell = dnew * slope.cell"
 GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
 RNN_TOTAL = "dtotal = np.multiply(dnew, 1 - new * new, out=out)"
 RNN_STATE = "State(dtotal @ W_hidden.mT)"
-MOVED_ON = "state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))"
+MOVED_ON = "new = type(new)(*(np.where(real[t], *pair) for pair in zip(new, state, strict=True)))"
 DNEW = "dnew = State(*(_where(real[t], part, 0) for part in dstate))"
 DBEFORE = "np.where(real[t], 0, part)"
 TIED = 'tree.add(dparams["embed"], dW_out.mT)'
@@ -837,10 +841,10 @@ ZOO = [
         "The columns of the weights hold the gates in one order, and both passes have to keep it.",
         "dtotal = [di, df, dg, do], as forward cuts it: i f g o"),
     Bug("lstm: gates in the order i f o g in both passes", LSTM,
-        {"i, f, g, o = cut(gates, 4)": "i, f, o, g = cut(gates, 4)",
-         "slice(2 * len(scale) // 4, 3 * len(scale) // 4)": "slice(3 * len(scale) // 4, None)",
+        {"i, f, g, o = gates": "i, f, o, g = gates", "i, f, g, o = np": "i, f, o, g = np",
+         "scale[2], shift[2] = 1, 0": "scale[3], shift[3] = 1, 0",
          "tanh_backward(dg, g), sigmoid_backward(do, o)]": "sigmoid_backward(do, o), tanh_backward(dg, g)]",
-         "[dnew, dnew, dnew, dhidden]": "[dnew, dnew, dhidden, dnew]"},
+         LSTM_OUTPUT: LSTM_OUTPUT.replace("3", "2")},
         "lstm", "batch",
         "Any order learns, but loaded weights mean one of them: PyTorch and Keras have i f g o, others differ.",
         "total = [i, f, g, o]", "naive"),
@@ -864,11 +868,11 @@ ZOO = [
         "In a product each factor's gradient holds the other factor.",
         "di = dcell g,   dg = dcell i"),
     Bug("lstm: the hidden path is cut", LSTM,
-        {LSTM_STATE: "State(0 * dtotal @ W_hidden_T, dcell)"}, "lstm", "batch",
+        {LSTM_STATE: "State(0 * dhidden, dcell)"}, "lstm", "batch",
         "The gates of the next step read the hidden state: a gradient comes back by W_hidden.",
         "dhidden_t-1 = dtotal_t W_hidden^T"),
     Bug("lstm: back-propagation is cut off after one step", LSTM,
-        {LSTM_STATE: "State(0 * dtotal @ W_hidden_T, 0 * dcell)"}, "lstm", "batch",
+        {LSTM_STATE: "State(0 * dhidden, 0 * dcell)"}, "lstm", "batch",
         "Hidden state and cell both come from the step before: the gradient runs back to the first step.",
         "dhidden_t-1 = dtotal_t W_hidden^T,   dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the cell does not hear the next step", LSTM,
@@ -892,7 +896,7 @@ ZOO = [
         "dtotal_f = df f (1 - f)"),
     Bug("lstm: output gate and candidate in another order in backward", LSTM,
         {"tanh_backward(dg, g), sigmoid_backward(do, o)": "sigmoid_backward(do, o), tanh_backward(dg, g)",
-         "[dnew, dnew, dnew, dhidden]": "[dnew, dnew, dhidden, dnew]"},
+         LSTM_OUTPUT: LSTM_OUTPUT.replace("3", "2")},
         "lstm", "batch",
         "The gates are joined in the order in which forward cut them apart: books differ between i f g o and i f o g.",
         "dtotal = [dtotal_i, dtotal_f, dtotal_g, dtotal_o]"),
@@ -917,27 +921,23 @@ ZOO = [
         "The candidate is no gate: it went through tanh.",
         "dtotal_g = dg (1 - g^2)"),
     Bug("lstm: the bias's gradient is that of the last step alone", LSTM,
-        {'**dweights, "b": db}': '**dweights, "b": dprojected[:, -1].sum(axis=0)}'}, "lstm", "batch",
+        {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, -1]")}, "lstm", "batch",
         "The same bias is added at every step: its gradient is the sum over time.",
         "db = sum over sequences and steps of dtotal"),
     Bug("lstm: W_input's gradient is assigned at each step, not added", LSTM,
-        {'"W_input": dW_input': '"W_input": inputs[:, 0].mT @ dprojected[:, 0]'}, "lstm", "batch",
+        FIRST_INPUT, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW_input = sum over steps of x_t^T dtotal_t"),
     Bug("lstm: the weights' gradients are assigned at each step, not added", LSTM,
-        {"weights_backward(dprojected, unrolled.steps)": "weights_backward(dprojected[:, :1], unrolled.steps[:1])",
-         '"W_input": dW_input': '"W_input": inputs[:, 0].mT @ dprojected[:, 0]'}, "lstm", "batch",
+        FIRST_HIDDEN | FIRST_INPUT, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW = sum over steps of [x_t, hidden_t-1]^T dtotal_t"),
     Bug("lstm: all parameters' gradients are assigned at each step, not added", LSTM,
-        {"weights_backward(dprojected, unrolled.steps)": "weights_backward(dprojected[:, :1], unrolled.steps[:1])",
-         '"W_input": dW_input, **dweights, "b": db}':
-         '"W_input": inputs[:, 0].mT @ dprojected[:, 0], **dweights, "b": dprojected[:, 0].sum(axis=0)}'},
-        "lstm", "batch",
+        FIRST_HIDDEN | FIRST_INPUT | {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, 0]")}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW = sum over steps of [x_t, hidden_t-1]^T dtotal_t,   db = sum over steps of dtotal_t"),
     Bug("lstm: the bias's gradient is assigned at each step, not added", LSTM,
-        {'**dweights, "b": db}': '**dweights, "b": dprojected[:, 0].sum(axis=0)}'}, "lstm", "batch",
+        {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, 0]")}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "db = sum over sequences and steps of dtotal_t"),
     Bug("lstm: the slope of tanh is forgotten where the cell is shown", LSTM,
@@ -945,13 +945,11 @@ ZOO = [
         "What is shown is o tanh(cell): the slope of tanh stands between them.",
         "dcell = dcell by the next step + dhidden o (1 - tanh(cell)^2)"),
     Bug("lstm: W_hidden's gradient is assigned at each step, not added", LSTM,
-        {"weights_backward(dprojected, unrolled.steps)": "weights_backward(dprojected[:, :1], unrolled.steps[:1])"},
-        "lstm", "batch",
+        FIRST_HIDDEN, "lstm", "batch",
         "Only the step that the loop came to last is left, the first, whose state before it is 0: write += for =.",
         "dW_hidden = sum over steps of hidden_t-1^T dtotal_t"),
     Bug("lstm: W_hidden is paired with the wrong step", LSTM,
-        {"weights_backward(dprojected, unrolled.steps)":
-         "weights_backward(dprojected, unrolled.steps[1:] + unrolled.steps[-1:])"}, "lstm", "batch",
+        {LSTM_HIDDEN: "hidden_rows(unrolled.steps[1:] + unrolled.steps[-1:]).mT @ dtotal"}, "lstm", "batch",
         "W_hidden met the state that entered the step, not the one that left it.",
         "dW_hidden = sum_t hidden_t-1^T dtotal_t"),
     Bug("lstm: the initial state has no gradient", LSTM,
@@ -965,10 +963,10 @@ ZOO = [
         "hidden = o tanh(cell)", "naive"),
     Bug("state left over from the last call", LSTM,
         {"class State(NamedTuple):": "LAST = []\n\n\nclass State(NamedTuple):",
-         "    out, unrolled = unroll(":
-         "    fits = [last for last in LAST if (last.cell.shape, last.cell.dtype) == (zeros.shape, zeros.dtype)]\n"
-         "    start = fits[-1] if state is None and fits else start\n    out, unrolled = unroll(",
-         "    return out, Cache(params": "    LAST[:] = [out[1]]\n    return out, Cache(params"}, "lstm", "batch",
+         "        out, unrolled = unroll(":
+         "        fits = [last for last in LAST if (last.cell.shape, last.cell.dtype) == (zeros.shape, zeros.dtype)]\n"
+         "        start = fits[-1] if state is None and fits else start\n        out, unrolled = unroll(",
+         "        return out, Part(": "        LAST[:] = [out[1]]\n        return out, Part("}, "lstm", "batch",
         "A new sequence starts from a new state: what the last batch left belongs to other sequences.",
         "state_0 = 0 unless one is given", "twice"),
     # what every cell shares: the time loop
@@ -988,7 +986,7 @@ ZOO = [
         "Across padding the state was carried unchanged, so its gradient is carried back unchanged.",
         "dstate_t-1 = dstate_t where step t is padding"),
     Bug("the state runs on through the padding", UNROLL,
-        {MOVED_ON: "state = new", DNEW: "dnew = dstate", DBEFORE: "0"}, "lstm", "NaN in the padding",
+        {MOVED_ON: "pass", DNEW: "dnew = dstate", DBEFORE: "0"}, "lstm", "NaN in the padding",
         "Padding is no input: the state after a short sequence is the one after its last real step.",
         "state_t = state_t-1 where step t is padding", "naive"),
     # gru

@@ -21,7 +21,6 @@ from minattn.functions import embedding, embedding_backward, linear, linear_back
 from minattn.models import decoding, seq2seq
 from minattn.op import Case, halves
 from minattn.recurrent import lstm
-from minattn.recurrent.unroll import unroll, unroll_backward
 
 PAPER = "Luong 2015, eq. 5-6 and 3.3"
 
@@ -31,7 +30,7 @@ class Cache(NamedTuple):
     encoder: Any
     target: Any
     given: Any
-    steps: list
+    steps: Any
     looked: list
     both: Any
     shown: Any
@@ -64,13 +63,12 @@ def forward(params, source, target, *, source_lengths=None, attention=None, cell
     encoded, encoder = seq2seq.encode(params, source, source_lengths=source_lengths, **settings)
     embedded = embedding(params["embed_target"], target)                                    # (B, T, I)
     T, I = embedded.shape[1:]
-    projected = _project(params, embedded)                                                  # (B, T, *)
     if not _fed(params, I):
-        decoder, whole = params["decoder"], [None] * T
-        (hidden, _), steps = unroll(cell.step, decoder, projected, encoded.start, whole)    # (B, T, N)
+        (hidden, _), steps = cell.forward(params["decoder"], embedded, encoded.start)       # (B, T, N)
         shown, looked, both = _look(params, hidden, encoded, 0, attention)                  # (B, T, N)
         looked, given = [looked], embedded
     else:
+        projected = _project(params, embedded)                                              # (B, T, *)
         state, steps, looked, both, shown = encoded.start, [], [], [], []
         last = np.zeros_like(state.hidden)                                                  # (B, N)
         fed = []
@@ -102,9 +100,8 @@ def backward(dlogits, cache):
     if not _fed(params, I):
         # shown = look(hidden, memory), all steps at once
         dhidden, dmemory, dattention, dW_shown = _look_backward(dshown, shown, both, looked[0], params, attention)
-        # hidden = unroll(projected, start)
-        dprojected, dstate, _ = unroll_backward(cell.State, cell.step_backward, (dhidden, None), steps)
-        steps = steps.steps
+        # hidden = cell(embedded, start)
+        (dgiven, dstate), ddecoder = cell.backward((dhidden, None), steps)
     else:
         dmemory, dattention, dW_shown, dlast = None, None, 0, zeros
         dprojected, dstate = [None] * len(steps), seq2seq.state_of(cell, zeros)
@@ -120,14 +117,13 @@ def backward(dlogits, cache):
             # state = step(projected[t] + last W_input, state)
             dprojected[t], dstate = cell.step_backward(dstate, steps[t])
             dlast = dprojected[t] @ W_input[I:].mT
+        # projected = linear(given, W_input, b), and the hidden products of all steps
         dprojected = np.stack(dprojected, axis=1)
-    # projected = linear(given, W_input, b), and the hidden products of all steps
-    dgiven, dW_input, db = linear_backward(dprojected, given, W_input, params["decoder"]["b"])
-    dweights = cell.weights_backward(dprojected, steps)
+        dgiven, dW_input, db = linear_backward(dprojected, given, W_input, params["decoder"]["b"])
+        ddecoder = {"W_input": dW_input, "b": db} | cell.weights_backward(dprojected, steps)
     # start, memory = encode(source)
     dsource, dparams = seq2seq.encode_backward(dstate, dmemory, encoder, **settings)
-    dparams["decoder"] = {"W_input": dW_input, "b": db} | dweights
-    dparams |= {"W_shown": dW_shown, "W_out": dW_out, "b_out": db_out}
+    dparams |= {"decoder": ddecoder, "W_shown": dW_shown, "W_out": dW_out, "b_out": db_out}
     if attention is not None:
         dparams["attention"] = tree.join(dparams["attention"], dattention)
     # embedded = embedding(embed_target, target), and embedding(embed_source, source) in encode

@@ -12,6 +12,7 @@ One tanh serves all four, since sigmoid(x) = tanh(x / 2) / 2 + 1 / 2:
 
     gates = scale * tanh(scale * total) + shift      scale 1/2, shift 1/2 for i f o; 1 and 0 for g
 
+In memory each gate lies by itself, (4, B, N), so that whatever is done to one is done to numbers that lie together.
 Backward meets in every step what the steps before it do not change, the slopes. They are found for many steps at once:
 
     dnew   = dcell + dhidden * [o (1 - tanh(new)^2)]
@@ -21,28 +22,33 @@ Backward meets in every step what the steps before it do not change, the slopes.
 
 import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import validate
+from minattn import threads, tree, validate
 from minattn.functions import sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
-    cut,
+    add_into,
+    by_gate,
+    hidden_rows,
     hide,
-    project,
-    project_backward,
+    in_row,
+    join,
     real_steps,
+    time_first,
     unroll,
     unroll_backward,
-    weights_backward,
+    weights_backward,  # noqa: F401  for decoders, that go step by step
 )
 
 SHAPES = {"inputs": "B T I", "hidden": "B N", "cell": "B N"}  # -> "B T N"
 SHAPES |= {"W_input": "I 4N", "W_hidden": "N 4N", "b": "4N"}
 PAPER = "Hochreiter & Schmidhuber 1997, Gers 2000"
 TIME, MEMORY = "T N (I + N)", "T (I + N)"
+WORTH = 2**22  # B N N: multiplications of one gate in one step from which on threads share the batch
 
 
 class State(NamedTuple):
@@ -51,6 +57,8 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
+    """What one step keeps: W_hidden, the state before it, gates (4, B, N), and tanh of the new cell."""
+
     W_hidden: Any
     hidden: Any
     cell: Any
@@ -70,6 +78,14 @@ class Cache(NamedTuple):
     params: Any
     inputs: Any
     state: Any
+    parts: list
+
+
+class Part(NamedTuple):
+    """Some sequences of the batch, as one thread reads them; rows: all their steps, one after the other (T B, I)."""
+
+    where: slice
+    rows: Any
     unrolled: Any
 
 
@@ -103,61 +119,65 @@ def init(rng, *, I, N):
     }
 
 
-def step(params, projected, state, out=None, curve=None):
-    """One step. projected = x W_input + b (B, 4N), state (B, N) twice -> state, cache.
+def step(params, projected, state):
+    """One step. projected = x W_input + b (B, 4N), state (B, N) twice -> state, cache."""
+    total = projected + state.hidden @ params["W_hidden"]                   # (B, 4N)
+    scale, shift = gate_curve(total)                                        # (4, 1, 1)
+    return move(by_gate(total) * scale, state, params["W_hidden"], scale, shift)
 
-    For a loop: out is where the gates may be written, curve what `gate_curve` gives.
-    """
+
+def move(scaled, state, W_hidden, scale, shift):
+    """The sums of the four gates (4, B, N), times scale -> state, cache. The gates take the place of the sums."""
     hidden, cell = state
-    scale, shift = curve or gate_curve(params)                              # (4N,)
-    gates = np.add(projected, hidden @ params["W_hidden"], out=out)         # (B, 4N)
-    gates *= scale                                                          # (B, 4N)
-    np.tanh(gates, out=gates)                                               # (B, 4N)
-    gates *= scale                                                          # (B, 4N)
-    gates += shift                                                          # (B, 4N)
-    i, f, g, o = cut(gates, 4)                                              # (B, N)
+    gates = np.tanh(scaled, out=scaled)                                     # (4, B, N)
+    gates *= scale                                                          # (4, B, N)
+    gates += shift                                                          # (4, B, N)
+    i, f, g, o = gates                                                      # (B, N)
     new = f * cell + i * g                                                  # (B, N)
     shown = tanh(new)                                                       # (B, N)
-    return State(o * shown, new), Step(params["W_hidden"], hidden, cell, gates, shown)
+    return State(o * shown, new), Step(W_hidden, hidden, cell, gates, shown)
 
 
-def gate_curve(params):
-    """-> scale, shift (4N,) with which one tanh is the sigmoid of i f o and the tanh of g."""
-    scale, shift = np.full_like(params["b"].real, 0.5), np.full_like(params["b"].real, 0.5)
-    g = slice(2 * len(scale) // 4, 3 * len(scale) // 4)
-    scale[g], shift[g] = 1, 0
+def gate_curve(total):
+    """-> scale, shift (4, 1, 1) with which one tanh is the sigmoid of i f o and the tanh of g."""
+    scale = np.full_like(total.real, 0.5, shape=(4, 1, 1))
+    shift = np.full_like(scale, 0.5)
+    scale[2], shift[2] = 1, 0
     return scale, shift
 
 
-def slopes(step):
-    """The slopes of one step, or of many with time in front."""
-    _, _, cell, gates, shown = step
-    i, f, g, o = cut(gates, 4)
+def step_backward(dstate, cache):
+    """-> dprojected (B, 4N), dstate. The weights wait until all steps are done: one product serves them all."""
+    (slope,) = slopes([cache])
+    dtotal, dstate = move_backward(dstate, slope, by_gate(cache.W_hidden).mT)
+    return in_row(dtotal), dstate
+
+
+def move_backward(dstate, slope, W_hidden_T, out=None):
+    """-> dtotal (4, B, N), for which out is the place, and dstate; W_hidden_T (4, N, N)."""
+    dhidden, dnew = dstate
+    # hidden = o * tanh(new)
+    dnew = dnew + dhidden * slope.hidden
+    # new = f * cell + i * g, hidden = o * tanh(new)
+    dtotal = np.multiply(dnew, slope.total, out=out)
+    np.multiply(dhidden, slope.total[3], out=dtotal[3])
+    dcell = dnew * slope.cell
+    # total = projected + hidden @ W_hidden
+    return dtotal, State(np.add.reduce(dtotal @ W_hidden_T), dcell)
+
+
+def slopes(steps):
+    """One Slopes for each step, all found at once."""
+    cell, shown = (np.stack([getattr(step, name) for step in steps]) for name in ("cell", "shown"))
+    i, f, g, o = np.stack([step.gates for step in steps], axis=1)
     # hidden = o * shown, shown = tanh(new)
     hidden = tanh_backward(o, shown)
     # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
     di, df, dg, do = g, cell, i, shown
-    total = np.concatenate(
-        [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)], axis=-1
+    total = np.stack(
+        [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)], axis=1
     )
-    return Slopes(hidden, total, f)
-
-
-def step_backward(dstate, cache, slope=None, out=None, W_hidden_T=None):
-    """-> dprojected (B, 4N), dstate. The weights wait until all steps are done: one product serves them all.
-
-    For a loop: slope and W_hidden_T are found before it, out is where dprojected may be written.
-    """
-    dhidden, dnew = dstate
-    slope = slopes(cache) if slope is None else slope
-    W_hidden_T = cache.W_hidden.mT if W_hidden_T is None else W_hidden_T
-    # hidden = o * tanh(new)
-    dnew = dnew + dhidden * slope.hidden
-    # new = f * cell + i * g, hidden = o * tanh(new)
-    dtotal = np.multiply(np.concatenate([dnew, dnew, dnew, dhidden], axis=-1), slope.total, out=out)
-    dcell = dnew * slope.cell
-    # total = projected + hidden @ W_hidden
-    return dtotal, State(dtotal @ W_hidden_T, dcell)
+    return [Slopes(*one) for one in zip(hidden, total, f, strict=True)]
 
 
 def forward(params, inputs, state=None, *, lengths=None, reverse=False):
@@ -167,33 +187,64 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     real step. reverse: from the last real step to the first. Raises TypeError for integers, ValueError for shapes.
     """
     sizes = validate.recurrence(SHAPES, params, inputs, State, state)
+    B, T, I, N = (sizes[letter] for letter in "BTIN")
     real = real_steps(lengths, inputs)
-    inputs = hide(real, inputs)                                            # (B, T, I)
-    projected = project(inputs, params["W_input"], params["b"])            # (B, T, 4N)
-    zeros = np.zeros_like(projected[:, 0, : sizes["N"]])                   # (B, N)
-    start = State(zeros, zeros) if state is None else State(*state)
-    each = functools.partial(step, curve=gate_curve(params))
-    out, unrolled = unroll(each, params, projected, start, real, reverse)  # (B, T, N), and the state
-    return out, Cache(params, inputs, state, unrolled)
+    inputs = hide(real, inputs)                                             # (B, T, I)
+    scale, shift = gate_curve(params["b"])                                  # (4, 1, 1)
+    W_input, W_hidden = (by_gate(params[name]) * scale for name in ("W_input", "W_hidden"))  # (4, *, N)
+    b = by_gate(params["b"])[:, None] * scale                               # (4, 1, N)
+
+    def each(params, projected, state, out):
+        scaled = np.add(projected, state.hidden @ W_hidden, out=out)        # (4, b, N)
+        return move(scaled, state, params["W_hidden"], scale, shift)
+
+    def read(some):
+        size = some.stop - some.start
+        rows = time_first(inputs[some]).reshape(T * size, I)                                     # (T b, I)
+        projected = add_into(rows @ W_input, b).reshape(4, T, size, N)                           # (4, T, b, N)
+        zeros = np.zeros_like(projected[0, 0])                                                   # (b, N)
+        start = State(zeros, zeros) if state is None else State(*(part[some] for part in state))
+        here = [None if step is None else step[some] for step in real]                           # (b, 1) each
+        out, unrolled = unroll(each, params, projected, start, here, reverse)                    # (b, T, N), and state
+        return out, Part(some, rows, unrolled)
+
+    alone = B * N * N < WORTH or not isinstance(inputs, np.ndarray)
+    outs, parts = zip(*threads.map(read, [slice(0, B)] if alone else threads.parts(B)), strict=True)
+    return join(outs), Cache(params, inputs, state, parts)
 
 
 def flow(dout, cache):
     """Back through time -> Flow: the gradient at every step's sum, at every state, and at the initial state."""
-    return _flow(dout, cache, keep=True)
+    flows = [_flow(dout, cache, part, keep=True) for part in cache.parts]
+    return join([flow._replace(dprojected=time_first(in_row(flow.dprojected))) for flow in flows])
 
 
-def _flow(dout, cache, keep):
-    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")  # read at every step: as it lies it would be slow
-    each = functools.partial(step_backward, W_hidden_T=W_hidden_T)
-    return unroll_backward(State, each, dout, cache.unrolled, slopes, keep)
+def _flow(dout, cache, part, keep):
+    """`flow` of some sequences; its dprojected is (4, T, b, N)."""
+    W_hidden_T = np.copy(by_gate(cache.params["W_hidden"]).mT, order="C")  # read at every step: as it lies it is slow
+    each = functools.partial(move_backward, W_hidden_T=W_hidden_T)
+    here = tree.map(lambda d: d[part.where], tuple(dout))
+    return unroll_backward(State, each, here, part.unrolled, slopes, keep)
 
 
 def backward(dout, cache):
     """-> (dinputs, dstate), dparams."""
-    params, inputs, state, unrolled = cache
-    # out = unroll(projected, start)
-    dprojected, dstate, _ = _flow(dout, cache, keep=False)
-    dweights = weights_backward(dprojected, unrolled.steps)
-    # projected = project(inputs, W_input, b)
-    dinputs, dW_input, db = project_backward(dprojected, inputs, params["W_input"], params["b"])
-    return (dinputs, None if state is None else dstate), {"W_input": dW_input, **dweights, "b": db}
+    params, inputs, state, parts = cache
+    W_input_T = by_gate(params["W_input"]).mT
+
+    def back(part):
+        _, rows, unrolled = part
+        # outputs, last = unroll(projected, start)
+        dprojected, dstate, _ = _flow(dout, cache, part, keep=False)
+        dtotal = dprojected.reshape(4, len(rows), dprojected.shape[-1])
+        dW_hidden = in_row(hidden_rows(unrolled.steps).mT @ dtotal)
+        # projected = rows @ W_input + b
+        db, dW_input = in_row(dtotal.sum(axis=1)), in_row(rows.mT @ dtotal)
+        drows = functools.reduce(operator.add, map(np.matmul, dtotal, W_input_T))
+        # rows = inputs, time first
+        dinputs = time_first(drows.reshape(*time_first(inputs[part.where]).shape))
+        return (dinputs, dstate), {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}
+
+    douts, dparams = zip(*threads.map(back, parts), strict=True)
+    dinputs, dstate = join(douts)
+    return (dinputs, None if state is None else dstate), functools.reduce(tree.add, dparams)

@@ -10,11 +10,12 @@ A padded time step neither changes the state nor receives a gradient, and its ou
 same loop in the other order: the state waits at its start until the last real step of its sequence comes.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import validate
+from minattn import tree, validate
 from minattn.functions import linear, linear_backward
 
 TILE = 2**17  # numbers that are looked at together: what a core keeps near
@@ -63,17 +64,31 @@ def time_first(x):
     return x.swapaxes(0, 1)
 
 
-def cut(x, n):
-    """n equal parts of the last axis, views."""
-    N = x.shape[-1] // n
-    return [x[..., k * N : (k + 1) * N] for k in range(n)]
+def by_gate(x):
+    """(..., 4N) -> (4, ..., N): each gate lies by itself."""
+    N = x.shape[-1] // 4
+    return np.stack([x[..., k * N : (k + 1) * N] for k in range(4)])
+
+
+def in_row(x):
+    """(4, ..., N) -> (..., 4N): `by_gate` undone."""
+    return np.concatenate(list(x), axis=-1)
+
+
+def join(parts):
+    """Trees of arrays (b, ...), for some sequences of the batch each -> one for all."""
+    return parts[0] if len(parts) == 1 else tree.map(lambda *some: np.concatenate(some), *parts)
+
+
+def add_into(product, b):
+    """product + b, in the place of product where its dtype can hold the sum."""
+    fits = np.result_type(product.dtype, b.dtype) == product.dtype
+    return np.add(product, b, out=product if fits else None)
 
 
 def project(inputs, W_input, b):
     """linear(inputs, W_input, b), all steps at once; in memory time comes first, so a step lies together."""
-    product = linear(time_first(inputs), W_input)                                              # (T, B, *)
-    fits = np.result_type(product.dtype, b.dtype) == product.dtype
-    return time_first(np.add(product, b, out=product if fits else None))                       # (B, T, *)
+    return time_first(add_into(linear(time_first(inputs), W_input), b))                        # (B, T, *)
 
 
 def project_backward(dout, inputs, W_input, b):
@@ -86,21 +101,23 @@ def unroll(step, params, projected, state, real, reverse=False):
     """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache. Steps may write over projected."""
     T = projected.shape[1]
     dtype = np.result_type(*(x.dtype for x in (projected, *state, *params.values())))
-    projected = time_first(projected).astype(dtype, order="C", copy=False)                     # (T, B, *)
+    projected = time_first(projected).astype(dtype, copy=False)                                    # (T, B, *)
     order = range(T)[::-1] if reverse else range(T)
     outputs, steps = [None] * T, [None] * T
     for t in order:
-        new, steps[t] = step(params, projected[t], state, out=projected[t])                    # (B, N) each
-        outputs[t] = _where(real[t], new.hidden, 0)                                            # (B, N)
-        state = type(new)(*(_where(real[t], *pair) for pair in zip(new, state, strict=True)))  # (B, N) each
+        new, steps[t] = step(params, projected[t], state, out=projected[t])                        # (B, N) each
+        outputs[t] = _where(real[t], new.hidden, 0)                                                # (B, N)
+        if real[t] is not None:
+            new = type(new)(*(np.where(real[t], *pair) for pair in zip(new, state, strict=True)))  # (B, N) each
+        state = new
     return (np.stack(outputs, axis=1), state), Cache(steps, real, order, projected)
 
 
 def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow.
 
-    slopes(step), where a cell has it: what its step_backward takes as its third argument, for many steps at once. keep:
-    whether the Flow has its reach.
+    slopes(steps), where a cell has it: for many steps at once, what its step_backward takes in the place of each step.
+    keep: whether the Flow has its reach.
     """
     steps, real, order, projected = cache
     doutputs, dstate = dout
@@ -109,7 +126,7 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     known = *dstate, *steps[0], zeros if doutputs is None else doutputs
     dprojected = np.empty_like(projected, dtype=np.result_type(*(x.dtype for x in known)))
     reach = [None] * len(steps)
-    for t, slope in zip(reversed(order), _each(slopes, [steps[t] for t in reversed(order)]), strict=True):
+    for t, step in zip(reversed(order), _each(slopes, [steps[t] for t in reversed(order)]), strict=True):
         # state = new where the step is real, else as before
         dnew = State(*(_where(real[t], part, 0) for part in dstate))
         dbefore = None if real[t] is None else State(*(np.where(real[t], 0, part) for part in dstate))
@@ -117,7 +134,7 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
         if doutputs is not None:
             dnew = dnew._replace(hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0))
         # new = step(params, projected[t], state)
-        _, dstate = step_backward(dnew, steps[t], *slope, out=dprojected[t])
+        _, dstate = step_backward(dnew, step, out=dprojected[t])
         if dbefore is not None:
             dstate = State(*(a + b for a, b in zip(dstate, dbefore, strict=True)))
         reach[t] = dnew
@@ -126,20 +143,12 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
 
 
 def _each(slopes, steps):
-    """(slope,) for every step, () where a cell has none; found for as many steps at once as stay near the core."""
+    """The slopes of each step, found for as many steps at once as stay near the core; the step where there are none."""
     if slopes is None:
-        yield from [()] * len(steps)
-        return
+        return steps
     together = max(1, TILE // max(1, sum(part.size for part in steps[0][1:])))
-    if together == 1:
-        yield from ((slopes(step),) for step in steps)
-        return
-    for first in range(0, len(steps), together):
-        some = steps[first : first + together]
-        W_hidden, *parts = zip(*some, strict=True)
-        found = slopes(type(some[0])(W_hidden[0], *map(np.stack, parts)))
-        for k in range(len(some)):
-            yield (type(found)(*(part[k] for part in found)),)
+    chunks = (steps[first : first + together] for first in range(0, len(steps), together))
+    return itertools.chain.from_iterable(map(slopes, chunks))
 
 
 def weights_backward(dprojected, steps):
@@ -149,8 +158,13 @@ def weights_backward(dprojected, steps):
 
 def hidden_weight(dproduct, steps):
     """dW_hidden = sum over steps of hidden^T dproduct, hidden being the state that entered: one product for all."""
+    return hidden_rows(steps).mT @ time_first(dproduct).reshape(-1, dproduct.shape[-1])
+
+
+def hidden_rows(steps):
+    """The hidden states that entered the steps, one after the other, (T B, N)."""
     hidden = np.stack([step.hidden for step in steps])  # (T, B, N)
-    return hidden.reshape(-1, hidden.shape[-1]).mT @ time_first(dproduct).reshape(-1, dproduct.shape[-1])
+    return hidden.reshape(-1, hidden.shape[-1])
 
 
 def _where(real, yes, no):

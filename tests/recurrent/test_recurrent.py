@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minattn import tree
+from minattn import threads, tree
 from minattn.functions import sigmoid
 from minattn.op import bind, initialise
 from minattn.recurrent import CELLS, bidirectional, gru, layers, lstm, rnn
@@ -70,6 +70,37 @@ def test_reach_is_the_gradient_at_the_state_after_each_step(cell):
     assert np.allclose(dinputs, flow.dprojected @ params["W_input"].mT, atol=1e-13)
     assert np.allclose(dparams["b"], flow.dprojected.sum(axis=(0, 1)), atol=1e-13)
     assert np.allclose(dstate.hidden, flow.dstate.hidden, atol=0)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_the_lstm_over_a_sequence_is_its_step_after_step(number, monkeypatch):
+    """`forward` lays the gates out in another way, and may share the batch among threads."""
+    monkeypatch.setattr(lstm, "WORTH", 0)
+    params, inputs, start = setting(lstm)
+    projected, state, steps, hidden = inputs @ params["W_input"] + params["b"], start, [], []
+    for t in range(T):
+        state, step = lstm.step(params, projected[:, t], state)
+        steps.append(step)
+        hidden.append(state.hidden)
+    doutputs, dlast = RNG.normal(size=(B, T, N)), tree.map(lambda x: RNG.normal(size=x.shape), state)
+    dstate, dprojected = dlast, [None] * T
+    for t in reversed(range(T)):
+        dprojected[t], dstate = lstm.step_backward(dstate._replace(hidden=dstate.hidden + doutputs[:, t]), steps[t])
+    dprojected = np.stack(dprojected, axis=1)
+    dparams = {
+        "W_input": np.einsum("bti,btn->in", inputs, dprojected),
+        **lstm.weights_backward(dprojected, steps),
+        "b": dprojected.sum(axis=(0, 1)),
+    }
+    expected = (np.stack(hidden, axis=1), state), (dprojected @ params["W_input"].mT, dstate), dparams, dprojected
+    with threads.using(number):
+        out, cache = lstm.forward(params, inputs, start)
+        (dinputs, dstart), dparams = lstm.backward((doutputs, dlast), cache)
+        flow = lstm.flow((doutputs, dlast), cache)
+    assert len(cache.parts) == min(number, B)
+    found = tree.leaves((out, (dinputs, dstart), dparams, flow.dprojected))
+    for (path, one), (_, other) in zip(found, tree.leaves(expected), strict=True):
+        assert np.allclose(one, other, rtol=0, atol=1e-13), path
 
 
 def test_the_forget_gate_starts_open():
@@ -270,12 +301,12 @@ def test_the_loop_is_the_step_again_and_again(cell, size):
 
 
 def test_one_tanh_is_three_sigmoids_and_a_tanh():
-    scale, shift = lstm.gate_curve({"b": np.zeros(4 * N, dtype=np.float32)})
+    scale, shift = lstm.gate_curve(np.zeros(4 * N, dtype=np.float32))
     x = np.linspace(-800, 800, 33)
-    i, f, g, o = (scale * np.tanh(scale * x[:, None]) + shift).reshape(-1, 4, N).swapaxes(0, 1)
+    i, f, g, o = (scale * np.tanh(scale * x) + shift)[:, 0]
     for gate in (i, f, o):
-        assert np.allclose(gate, sigmoid(x)[:, None], rtol=0, atol=1e-15)
-    assert (g == np.tanh(x)[:, None]).all() and scale.dtype == shift.dtype == np.float32
+        assert np.allclose(gate, sigmoid(x), rtol=0, atol=1e-15)
+    assert (g == np.tanh(x)).all() and scale.dtype == shift.dtype == np.float32
 
 
 @EACH
