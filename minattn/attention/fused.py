@@ -29,7 +29,7 @@ import numpy as np
 from minattn import masks, op, threads, validate
 from minattn.attention import dot
 from minattn.attention.cases import SIZES, typical
-from minattn.functions import part, unbroadcast
+from minattn.functions import buffers, part, unbroadcast
 
 SHAPES = {"query": "... T D", "key": "... S D", "value": "... S E"}  # -> "... T E"
 PAPER = "Dao 2022, in NumPy"
@@ -94,11 +94,11 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=TILE, keep=
     (*leading, T, S), E = (*np.broadcast_shapes(shape[:-2], value.shape[:-2]), *shape[-2:]), value.shape[-1]
     N, shape = math.prod(leading), (*leading, T, S)
     dtype = np.result_type(*(x.dtype for x in (query, key, value, bias) if x is not None))
-    context = np.empty_like(query, shape=(N, T, E), dtype=dtype)
+    context = buffers.empty(query, (N, T, E), dtype)
     total = np.empty_like(query, shape=(N, T, 1), dtype=dtype)
     peak = np.full_like(total.real, np.nan)                                      # NaN where none was needed
     keep = T * S <= SHORT if keep is None else keep
-    kept = np.empty_like(query, shape=(N, T, S), dtype=dtype) if keep else None
+    kept = buffers.empty(query, (N, T, S), dtype) if keep else None
     cache = Cache(query, key, value, bias, mask, shape, tile, context, total, peak, kept)
     dead = None if sees is None else ~_flat(sees[..., None], leading)            # (N, T, 1)
 
@@ -136,8 +136,9 @@ def backward(dcontext, cache):
     dcontext = dcontext.reshape(context.shape)
     whole = slice(0, T), slice(0, S)
     alone = T > 0 and (T, S) == _sides(cache) and _columns(cache, whole[0]) == [whole[1]]  # one tile is all
-    make = np.empty_like if alone else np.zeros_like
-    dquery, dkey, dvalue = (make(total, shape=(N, *x.shape[-2:])) for x in (query, key, value))
+    dquery, dkey, dvalue = (buffers.empty(total, (N, *x.shape[-2:]), total.dtype) for x in (query, key, value))
+    if not alone:
+        dquery[...], dkey[...], dvalue[...] = 0, 0, 0
     dbias = None if bias is None else np.zeros_like(total, shape=(N, T, S))
 
     def work(some):
@@ -232,14 +233,18 @@ def _heads(cache, some):
     query, key, value = (_flat(x, leading) for x in cache[:3])
     t, s = _sides(cache)
     together = max(1, cache.tile // max(t * s, 1))
-    scratch = np.empty_like(cache.total, shape=(2, min(together, some.stop - some.start), t, s))
+    scratch = buffers.empty(cache.total, (2, min(together, some.stop - some.start), t, s), cache.total.dtype)
     for n in _slices(some, together):
         yield Heads(n, query[n], key[n], value[n], _turned(key[n], cache), scratch[:, : n.stop - n.start])
 
 
 def _turned(x, cache):
     """(n, S, D) -> (n, D, S); for short rows laid out as it is read, which makes small products twice as fast."""
-    return x.mT if cache.kept is None else np.copy(x.mT, order="C")
+    if cache.kept is None:
+        return x.mT
+    turned = buffers.empty(x, x.mT.shape, x.dtype)
+    turned[...] = x.mT
+    return turned
 
 
 def _rows(cache):

@@ -22,7 +22,7 @@ from minattn.functions.activation import (
     tanh,
     tanh_backward,
 )
-from minattn.functions.broadcast import add, join_heads, part, split_heads, unbroadcast
+from minattn.functions.broadcast import add, add_into, join_heads, part, split_heads, unbroadcast
 from minattn.functions.convolution import (
     conv1d,
     conv1d_backward,
@@ -36,7 +36,7 @@ from minattn.functions.convolution import (
 from minattn.functions.dropout import dropout, dropout_backward
 from minattn.functions.embedding import embedding, embedding_backward
 from minattn.functions.gaussian import erf, erf_backward, erfc, erfc_backward
-from minattn.functions.linear import linear, linear_backward
+from minattn.functions.linear import linear, linear_backward, product
 from minattn.functions.loss import Loss, cross_entropy, cross_entropy_backward, mse, mse_backward
 from minattn.functions.norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from minattn.functions.softmax import (
@@ -80,5 +80,5 @@ FUNCTIONS = {
     )
 }
 
-__all__ = ["FUNCTIONS", "Loss", "add", "join_heads", "part", "split_heads", "unbroadcast"]
+__all__ = ["FUNCTIONS", "Loss", "add", "add_into", "join_heads", "part", "product", "split_heads", "unbroadcast"]
 __all__ += [f.__name__ for pair in FUNCTIONS.values() for f in pair]

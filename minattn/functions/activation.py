@@ -52,41 +52,40 @@ def gelu_backward(dout, x):
 
 
 def gelu_tanh(x):
-    """x of any shape -> x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): gelu within 5e-4, same paper."""
-    return by_rows(_gelu_tanh, x)[0]
+    """x of any shape -> out = x gate, and gate = (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3).
 
-
-def _gelu_tanh(x):
-    out = np.tanh(_inside(_within(x)))
-    out += 1
-    out *= 0.5
-    out *= x
-    return (out,)
-
-
-def gelu_tanh_backward(dout, x):
-    """d gelu_tanh(x) / dx = (1 + tanh u) / 2 + x (1 - tanh(u)^2) / 2 du/dx.
-
-    x du/dx = 3 u - 2 sqrt(2 / pi) x needs no power again, and with s = (1 + tanh u) / 2 the slope is
-    s (1 + 2 (1 - s) x du/dx).
+    That is gelu within 5e-4, same paper. The gate is sigmoid(2 u) = 1 / (1 + 2^w) with w = -2 u log2(e), and so it is
+    computed: no digits are lost where it is small.
     """
-    return by_rows(_gelu_tanh_backward, dout, x)[0]
+    x, shape = _in_rows(x), x.shape
+    out, gate = by_rows(_gelu_tanh, x, widths=2 * x.shape[-1:])
+    return out.reshape(shape), gate.reshape(shape)
 
 
-def _gelu_tanh_backward(dout, x):
-    x = _within(x)
-    u = _inside(x)
-    s = np.tanh(u)
-    s *= 0.5
-    s += 0.5
-    slope = u
-    slope *= 6
-    slope -= 4 * math.sqrt(2 / math.pi) * x
-    slope *= 1 - s
-    slope += 1
-    slope *= s
-    slope *= dout
-    return (slope,)
+def _gelu_tanh(x, out, gate):
+    scale = -2 * math.log2(math.e) * math.sqrt(2 / math.pi)
+    with np.errstate(over="ignore"):  # far out 2^w is inf, and 1 / inf the 0 that it should be
+        _cubic(_within(x) if x.dtype.kind == "c" else x, scale, 0.044715 * scale, gate)
+        np.exp2(gate, out=gate)
+    gate += 1
+    np.divide(1, gate, out=gate)
+    np.multiply(x, gate, out=out)
+
+
+def gelu_tanh_backward(dout, x, gate):
+    """d gelu_tanh(x) / dx = gate + x gate (1 - gate) 2 du/dx = gate (1 + (1 - gate) 2 x du/dx)."""
+    x, shape = _in_rows(x), x.shape
+    (dx,) = by_rows(_gelu_tanh_backward, _in_rows(dout), x, _in_rows(gate), widths=x.shape[-1:], spare=1)
+    return dx.reshape(shape)
+
+
+def _gelu_tanh_backward(dout, x, gate, dx, room):
+    scale = 2 * math.sqrt(2 / math.pi)
+    _cubic(_within(x), scale, 3 * 0.044715 * scale, dx)  # 2 x du/dx
+    dx *= np.subtract(1, gate, out=room)
+    dx += 1
+    dx *= gate
+    dx *= dout
 
 
 def silu(x):
@@ -128,17 +127,21 @@ def _normal(x):
     return 0.5 * erfc(-x * math.sqrt(0.5))
 
 
-def _inside(x):
-    """u = x sqrt(2 / pi) (1 + 0.044715 x^2)."""
-    u = math.sqrt(2 / math.pi) * 0.044715 * x
-    u *= x
-    u += math.sqrt(2 / math.pi)
-    u *= x
-    return u
+def _in_rows(x):
+    """A single number as a row of one."""
+    return x.reshape(x.shape or (1,))
+
+
+def _cubic(x, a, b, out):
+    """out becomes a x + b x^3 = x (a + b x^2)."""
+    np.multiply(x, x, out=out)
+    out *= b
+    out += a
+    out *= x
 
 
 def _within(x):
-    """x, but no farther out than where tanh is 1: its cube must not overflow."""
+    """x, but no farther out than where the gate is 0 or 1: x^3 must not overflow, nor 2^w in complex numbers."""
     if not x.size or (x.real.min() >= -20 and x.real.max() <= 20):
         return x
     return np.where(x.real > 20, 20, np.where(x.real < -20, -20, x))

@@ -8,6 +8,14 @@ def add(x, term):
     return x if term is None else x + term
 
 
+def add_into(x, term):
+    """x + term in the place of x, where its dtype can hold the sum; None adds nothing."""
+    if term is None:
+        return x
+    fits = np.result_type(x.dtype, term.dtype) == x.dtype
+    return np.add(x, term, out=x if fits else None)
+
+
 def unbroadcast(gradient, like):
     """Sum a gradient over every axis along which `like` was repeated; None mirrors None.
 

@@ -1,11 +1,14 @@
 """linear: y = x W + b."""
 
-from minattn.functions.broadcast import add
+import numpy as np
+
+from minattn.functions import buffers
+from minattn.functions.broadcast import add_into
 
 
 def linear(x, W, b=None):
-    """x (..., I), W (I, O), b (O,) or None -> (..., O)."""
-    return add(_rows(x) @ W, b).reshape(*x.shape[:-1], W.shape[1])  # one product, whatever the leading axes
+    """x (..., I), W (I, O), b (O,) or None -> (..., O): one product, whatever the leading axes."""
+    return add_into(product(_rows(x), W), b).reshape(*x.shape[:-1], W.shape[1])
 
 
 def linear_backward(dout, x, W, b=None):
@@ -15,8 +18,14 @@ def linear_backward(dout, x, W, b=None):
     db = None if b is None else drows.sum(axis=0)
     dW = _rows(x).mT @ drows
     # rows = x, all leading axes in one
-    dx = (drows @ W.mT).reshape(x.shape)
+    dx = product(drows, W.mT).reshape(x.shape)
     return dx, dW, db
+
+
+def product(x, W):
+    """x (R, I) @ W (..., I, O) -> (..., R, O), in memory that is at hand."""
+    shape, dtype = (*W.shape[:-2], x.shape[0], W.shape[-1]), np.result_type(x.dtype, W.dtype)
+    return np.matmul(x, W, out=buffers.empty(x, shape, dtype))
 
 
 def _rows(x):

@@ -17,37 +17,39 @@ from minattn.functions.tiles import by_rows
 
 def layer_norm(x, gain, bias=None, eps=1e-5):
     """x (..., M), gain (M,), bias (M,) or None -> out (..., M), normalized (..., M), inverse_std (..., 1)."""
-    return by_rows(lambda x: _layer_norm(x, gain, bias, eps), x)
+    M, dtype = x.shape[-1], np.result_type(*(each.dtype for each in (x, gain, bias) if each is not None))
 
+    def rows(x, out, normalized, inverse_std):
+        centered = np.subtract(x, row_sum(x) / M, out=normalized)          # (..., M)
+        variance = row_dot(centered, centered) / M                         # (..., 1)
+        inverse_std[...] = 1 / np.sqrt(variance + float(eps))              # (..., 1)
+        normalized *= inverse_std                                          # (..., M)
+        np.multiply(gain, normalized, out=out)                             # (..., M)
+        if bias is not None:
+            out += bias                                                    # (..., M)
 
-def _layer_norm(x, gain, bias, eps):
-    M = x.shape[-1]
-    centered = x - row_sum(x) / M                                          # (..., M)
-    variance = row_dot(centered, centered) / M                             # (..., 1)
-    inverse_std = 1 / np.sqrt(variance + float(eps))                       # (..., 1)
-    normalized = np.multiply(centered, inverse_std, out=centered)          # (..., M)
-    out = gain * normalized if bias is None else gain * normalized + bias  # (..., M)
-    return out, normalized, inverse_std
+    return by_rows(rows, x, widths=(M, M, 1), dtype=dtype)
 
 
 def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
     """-> dx, dgain, dbias. The gain stands inside both means: moving it outside is right only when it is 1."""
-    # out = gain * normalized + bias
-    dbias = unbroadcast(dout, bias)
-    dgain = np.einsum("rm,rm->m", dout.reshape(-1, *gain.shape), normalized.reshape(-1, *gain.shape))
-    (dx,) = by_rows(lambda *rows: _layer_norm_dx(*rows, gain), dout, normalized, inverse_std)
-    return dx, dgain, dbias
-
-
-def _layer_norm_dx(dout, normalized, inverse_std, gain):
     M = gain.shape[-1]
     # out = gain * normalized + bias
-    dnormalized = dout * gain
-    # normalized = (x - mean) * inverse_std, and both mean and inverse_std depend on every x of the row
-    through_mean = row_sum(dnormalized) / M
-    through_std = normalized * (row_dot(dnormalized, normalized) / M)
-    dx = inverse_std * (dnormalized - through_mean - through_std)
-    return (dx,)
+    dbias = unbroadcast(dout, bias)
+    dgain = np.einsum("rm,rm->m", dout.reshape(-1, M), normalized.reshape(-1, M))
+
+    def rows(dout, normalized, inverse_std, dx, room):
+        dnormalized = np.multiply(dout, gain, out=dx)
+        # normalized = (x - mean) * inverse_std, and both mean and inverse_std depend on every x of the row
+        through_mean = row_sum(dnormalized) / M
+        through_std = np.multiply(normalized, row_dot(dnormalized, normalized) / M, out=room)
+        dx -= through_mean
+        dx -= through_std
+        dx *= inverse_std
+
+    dtype = np.result_type(dout.dtype, normalized.dtype, gain.dtype)
+    (dx,) = by_rows(rows, dout, normalized, inverse_std, widths=(M,), spare=1, dtype=dtype)
+    return dx, dgain, dbias
 
 
 def rms_norm(x, gain, eps=1e-6):

@@ -1,37 +1,43 @@
 """Row by row: a function that needs of every row nothing but that row is computed tile by tile, by several cores.
 
-A dozen operations on an array of many megabytes fetch it a dozen times from memory, and each asks the system for pages
-to write to. A tile of its rows stays near the core, and its memory is used again by the next one.
+A dozen operations on an array of many megabytes fetch it a dozen times from memory. A tile of its rows stays near the
+core, and so does the room in which it is worked on.
 """
 
 import numpy as np
 
 from minattn import threads
+from minattn.functions import buffers
 
-TILE = 131072  # numbers: half a megabyte in single precision. Of smaller tiles each call costs more than it saves
-SHARED = 4     # tiles from which on several cores are quicker than one
-TILED = 16     # tiles from which on one core is quicker with them than without
+TILE = 2**19    # numbers: 2 MB in single precision. Of smaller tiles each call costs more than it saves
+SHARED = 2**19  # numbers from which on several cores are quicker than one
 
 
-def by_rows(function, *arrays, light=False):
-    """function(*arrays) -> its tuple of arrays; all have the same leading axes, and each row answers for itself.
+def by_rows(function, *arrays, widths, spare=0, dtype=None):
+    """function(*arrays, *results, *spares) fills its results -> tuple of arrays (..., width), one for each of widths.
 
-    Small arrays and arrays of a device are one tile. light: an operation or two, for which one core needs no tiles.
+    All arrays have the same leading axes, and each row answers for itself. spare: how many arrays like the first
+    result it may write to besides; dtype: of the results, if not that of the arrays. Arrays of a device are one tile.
     """
-    leading, size = arrays[0].shape[:-1], max(x.size for x in arrays)
-    whole = all(isinstance(x, np.ndarray) and x.shape[:-1] == leading for x in arrays)
-    alone = threads.count() == 1
-    if not whole or size < (TILED if alone else SHARED) * TILE or (alone and light):
-        return function(*arrays)
-    rows = [x.reshape(-1, x.shape[-1]) for x in arrays]
+    leading = arrays[0].shape[:-1]
+    dtype = np.result_type(*(x.dtype for x in arrays)) if dtype is None else dtype
+    results = [buffers.empty(arrays[0], (*leading, width), dtype) for width in widths]
+    size = max(x.size for x in (*arrays, *results))
+    shared = size >= SHARED and threads.count() > 1
+    if not isinstance(arrays[0], np.ndarray) or (size <= TILE and not shared):
+        function(*arrays, *results, *(np.empty_like(results[0]) for _ in range(spare)))
+        return tuple(results)
+    rows = [x.reshape(-1, x.shape[-1]) for x in (*arrays, *results)]
     step = max(1, TILE * len(rows[0]) // size)
-    results = [np.empty((len(rows[0]), x.shape[-1]), x.dtype) for x in function(*(x[:1] for x in rows))]
 
     def work(part):
+        room = np.empty((spare, min(step, part.stop - part.start), widths[0]), dtype)
         for begin in range(part.start, part.stop, step):
-            tile = slice(begin, min(begin + step, part.stop))
-            for result, piece in zip(results, function(*(x[tile] for x in rows)), strict=True):
-                result[tile] = piece
+            end = min(begin + step, part.stop)
+            function(*(x[begin:end] for x in rows), *room[:, : end - begin])
 
-    threads.share(work, len(rows[0]))
-    return tuple(x.reshape(*leading, x.shape[-1]) for x in results)
+    if shared:
+        threads.share(work, len(rows[0]))
+    else:
+        work(slice(0, len(rows[0])))
+    return tuple(results)

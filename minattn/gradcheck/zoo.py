@@ -234,8 +234,7 @@ DSCORES = "dscores = softmax_backward(dweights, weights)"
 DKEY = "dkey = unbroadcast(dscores.mT @ query, key)"
 DQUERY = "dquery = unbroadcast(dscores @ key, query)"
 ROW = "(dweights - row_dot(dweights, weights))"
-GAINED = "dnormalized = dout * gain\n    # normalized = (x - mean)"
-DX = "dx = inverse_std * (dnormalized - through_mean - through_std)"
+GAINED = "dnormalized = np.multiply(dout, gain, out=dx)\n        # normalized = (x - mean)"
 RMS_GAINED = "dnormalized = dout * gain\n    # normalized = x * inverse_rms"
 RMS_DX = "inverse_rms * (dnormalized - through_rms), dgain"
 COUNT = "np.maximum(counted.sum(), 1).astype(total.dtype)\n    dsummed"
@@ -578,30 +577,29 @@ ZOO = [
         "d silu(x) / dx = s + x s (1 - s)"),
     # layer norm, rms norm
     Bug("layer norm backward pulls the gain outside the sums", NORM,
-        {GAINED: GAINED.replace("dout * gain", "dout"), DX: DX.replace("inverse_std", "gain * inverse_std", 1)},
+        {GAINED: GAINED.replace("gain,", "1,"), "dx *= inverse_std": "dx *= gain * inverse_std"},
         "layer_norm", "gain and bias",
         "The means run over the features, and each has a gain of its own: only a gain of 1 may stand outside.",
         "dx = (g dout - mean(g dout) - normalized mean(g dout normalized)) / std"),
     Bug("layer norm: the gain is forgotten on the way to x", NORM,
-        {GAINED: GAINED.replace("dout * gain", "dout")}, "layer_norm", "gain and bias",
+        {GAINED: GAINED.replace("gain,", "1,")}, "layer_norm", "gain and bias",
         "The output is gain * normalized, so normalized hears the gradient times the gain.",
         "dnormalized = dout gain"),
     Bug("layer norm: the term of the mean is missing", NORM,
-        {DX: DX.replace(" - through_mean", "")}, "layer_norm", "gain and bias",
+        {"        dx -= through_mean\n": ""}, "layer_norm", "gain and bias",
         "Every x moves the mean that is taken off all of them: the gradient of a row sums to 0.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: the term of the variance is missing", NORM,
-        {DX: DX.replace(" - through_std", "")}, "layer_norm", "gain and bias",
+        {"        dx -= through_std\n": ""}, "layer_norm", "gain and bias",
         "Every x moves the variance that all of them are divided by: it is no constant.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: backward does not divide by the deviation", NORM,
-        {DX: DX.replace("inverse_std * ", "")}, "layer_norm", "gain and bias",
+        {"dx *= inverse_std": "pass"}, "layer_norm", "gain and bias",
         "Forward divides by the standard deviation, so backward does.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: backward takes sums for means", NORM,
         {"through_mean = row_sum(dnormalized) / M": "through_mean = row_sum(dnormalized)",
-         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
-         "through_std = normalized * row_dot(dnormalized, normalized)"}, "layer_norm", "gain and bias",
+         "row_dot(dnormalized, normalized) / M": "row_dot(dnormalized, normalized)"}, "layer_norm", "gain and bias",
         "One x moves the mean of M numbers by 1 / M of its step.",
         "dx = (dn - mean(dn) - normalized mean(dn normalized)) / std,   dn = g dout"),
     Bug("layer norm: the variance divides by M - 1 in forward alone", NORM,
@@ -611,8 +609,7 @@ ZOO = [
         "var = sum (x - mean)^2 / M"),
     Bug("layer norm: the variance divides by M - 1 in both passes", NORM,
         {"variance = row_dot(centered, centered) / M ": "variance = row_dot(centered, centered) / (M - 1) ",
-         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
-         "through_std = normalized * (row_dot(dnormalized, normalized) / (M - 1))"},
+         "row_dot(dnormalized, normalized) / M": "row_dot(dnormalized, normalized) / (M - 1)"},
         "layer_norm", "gain and bias",
         "A norm estimates nothing: it divides by M, and trained weights expect that.",
         "var = sum (x - mean)^2 / M", "output"),
@@ -621,17 +618,17 @@ ZOO = [
         "Inside the root it keeps the slope finite where all x are equal; outside, backward is another one too.",
         "normalized = (x - mean) / sqrt(var + eps)"),
     Bug("layer norm: the gain's gradient is that of the bias", NORM,
-        {'dgain = np.einsum("rm,rm->m", dout.reshape(-1, *gain.shape), normalized.reshape(-1, *gain.shape))':
+        {'dgain = np.einsum("rm,rm->m", dout.reshape(-1, M), normalized.reshape(-1, M))':
          "dgain = unbroadcast(dout, gain)"}, "layer_norm", "gain and bias",
         "The gain multiplies normalized, so normalized is its slope.",
         "dgain = sum over rows of dout normalized"),
     Bug("layer norm over the sequences of a batch in both passes", NORM,
-        {"centered = x - row_sum(x) / M ": "centered = x - x.mean(axis=0, keepdims=True) ",
+        {"centered = np.subtract(x, row_sum(x) / M,": "centered = np.subtract(x, x.mean(axis=0, keepdims=True),",
          "variance = row_dot(centered, centered) / M ":
          "variance = (centered * centered).mean(axis=0, keepdims=True) ",
+         "widths=(M, M, 1)": "widths=(M, M, M)",
          "through_mean = row_sum(dnormalized) / M": "through_mean = dnormalized.mean(axis=0, keepdims=True)",
-         "through_std = normalized * (row_dot(dnormalized, normalized) / M)":
-         "through_std = normalized * (dnormalized * normalized).mean(axis=0, keepdims=True)"},
+         "row_dot(dnormalized, normalized) / M": "(dnormalized * normalized).mean(axis=0, keepdims=True)"},
         "layer_norm", "gain and bias",
         "That is batch norm: layer norm looks at the features of one step, and no other sequence matters to it.",
         "mean and var over the last axis", "output"),
@@ -683,7 +680,7 @@ ZOO = [
         "The gradient is predicted minus desired: it vanishes where the model is right.",
         "dlogits = (softmax(logits) - desired) / count"),
     Bug("cross-entropy: the gradient has the other sign", LOSS,
-        {"return flat.reshape": "return -flat.reshape"}, "cross_entropy", "plain",
+        {"return dlogits\n": "return -dlogits\n"}, "cross_entropy", "plain",
         "The loss is minus the log probability: descent raises the logit of the target, whose gradient is negative.",
         "dlogits = (softmax(logits) - desired) / count"),
     Bug("cross-entropy: backward forgets the label smoothing", LOSS,
@@ -760,7 +757,8 @@ ZOO = [
         "The norm saw x + f(x): its gradient goes back both to f and straight to x.",
         "dx = dsum + dx through the function"),
     Bug("the activation's slope is taken at its output", BLOCK,
-        {'active if activation == "relu" else inside': "active"}, "block", "norm first, causal",
+        {"(x, active, acted)": "(x, active, _activation(activation).forward({}, active)[1])"},
+        "block", "norm first, causal",
         "Of relu, tanh and sigmoid the output tells the slope; of gelu and silu only the input does.",
         "dinside = dactive gelu'(inside)"),
     Bug("dropout on the residual part is passed over in backward", BLOCK,

@@ -8,16 +8,17 @@ or norm(x + f(x)) with norm_first=False, as in Vaswani et al. 2017, arXiv:1706.0
 first the residual is never scaled, so gradients reach the lowest layer: Xiong et al. 2020, arXiv:2002.04745.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import functions, masks, tree, validate
+from minattn import masks, tree, validate
 from minattn.attention import multihead
+from minattn.functions import FUNCTIONS, dropout_backward, layer_norm, layer_norm_backward, linear, linear_backward
 from minattn.functions import dropout as drop
-from minattn.functions import dropout_backward, layer_norm, layer_norm_backward, linear, linear_backward
-from minattn.op import Case
+from minattn.op import Case, pair
 
 PAPER = "Vaswani 2017, 3.1; Xiong 2020"
 
@@ -224,21 +225,27 @@ def _residual_backward(function_backward, dout, part, norm, norm_first):
 
 def _feed(params, x, activation):
     """activation(x W_in + b_in) W_out + b_out, for every step alone."""
-    inside = linear(x, params["W_in"], params["b_in"])                            # (B, T, F)
-    active = getattr(functions, activation)(inside)                               # (B, T, F)
-    return linear(active, params["W_out"], params["b_out"]), (x, inside, active)  # (B, T, M)
+    inside = linear(x, params["W_in"], params["b_in"])                           # (B, T, F)
+    active, acted = _activation(activation).forward({}, inside)                  # (B, T, F)
+    return linear(active, params["W_out"], params["b_out"]), (x, active, acted)  # (B, T, M)
 
 
 def _feed_backward(dout, cache, params, activation):
     """-> dx, dparams."""
-    x, inside, active = cache
+    x, active, acted = cache
     # out = linear(active, W_out, b_out)
     dactive, dW_out, db_out = linear_backward(dout, active, params["W_out"], params["b_out"])
     # active = activation(inside)
-    dinside = getattr(functions, f"{activation}_backward")(dactive, active if activation == "relu" else inside)
+    (dinside,), _ = _activation(activation).backward(dactive, acted)
     # inside = linear(x, W_in, b_in)
     dx, dW_in, db_in = linear_backward(dinside, x, params["W_in"], params["b_in"])
     return dx, {"W_in": dW_in, "b_in": db_in, "W_out": dW_out, "b_out": db_out}
+
+
+@functools.cache
+def _activation(name):
+    """An activation and its backward as an op: some keep their input, some their output."""
+    return pair(*FUNCTIONS[name])
 
 
 def new_norm(M):

@@ -28,10 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import threads, tree, validate
-from minattn.functions import sigmoid_backward, tanh, tanh_backward
+from minattn.functions import add_into, product, sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
-    add_into,
     by_gate,
     hidden_rows,
     hide,
@@ -201,7 +200,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     def read(some):
         size = some.stop - some.start
         rows = time_first(inputs[some]).reshape(T * size, I)                                     # (T b, I)
-        projected = add_into(rows @ W_input, b).reshape(4, T, size, N)                           # (4, T, b, N)
+        projected = add_into(product(rows, W_input), b).reshape(4, T, size, N)                           # (4, T, b, N)
         zeros = np.zeros_like(projected[0, 0])                                                   # (b, N)
         start = State(zeros, zeros) if state is None else State(*(part[some] for part in state))
         here = [None if step is None else step[some] for step in real]                           # (b, 1) each

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import tree, validate
-from minattn.functions import linear, linear_backward
+from minattn.functions import add_into, linear, linear_backward
 
 TILE = 2**17  # numbers that are looked at together: what a core keeps near
 
@@ -78,12 +78,6 @@ def in_row(x):
 def join(parts):
     """Trees of arrays (b, ...), for some sequences of the batch each -> one for all."""
     return parts[0] if len(parts) == 1 else tree.map(lambda *some: np.concatenate(some), *parts)
-
-
-def add_into(product, b):
-    """product + b, in the place of product where its dtype can hold the sum."""
-    fits = np.result_type(product.dtype, b.dtype) == product.dtype
-    return np.add(product, b, out=product if fits else None)
 
 
 def project(inputs, W_input, b):

@@ -240,9 +240,9 @@ def test_activations_far_out(name, dtype):
     function, backward = FUNCTIONS[name]
     largest = np.finfo(dtype).max
     x = np.array([-largest, -1e5, -700.0, 700.0, 1e5, largest], dtype=dtype)
-    operand = "out" if "out" in inspect.signature(backward).parameters else "x"
-    out = function(x)
-    slope = backward(np.ones_like(x), **{operand: out if operand == "out" else x})
+    out, *gate = function(x) if name == "gelu_tanh" else (function(x),)
+    operand = out if "out" in inspect.signature(backward).parameters else x
+    slope = backward(np.ones_like(x), operand, *gate)
     flat = {"tanh": (-1, 1), "sigmoid": (0, 1), "erf": (-1, 1), "erfc": (2, 0)}
     left, right = flat.get(name, (-1 if name == "elu" else 0, x[-1]))
     assert out[0] == left and out[-1] == right and out.dtype == slope.dtype == dtype
@@ -260,7 +260,7 @@ def test_erf_has_every_digit():
 def test_gelu_by_hand():
     x = np.linspace(-5, 5, 101)
     assert gelu(x) == pytest.approx([v * math.erfc(-v / math.sqrt(2)) / 2 for v in x], rel=1e-14, abs=1e-17)
-    assert abs(gelu(x) - gelu_tanh(x)).max() < 5e-4
+    assert abs(gelu(x) - gelu_tanh(x)[0]).max() < 5e-4
     assert silu(np.array([1.0])) == pytest.approx(1 / (1 + math.exp(-1)))
     assert softplus(np.array([-1.0, 2.0])) == pytest.approx([math.log1p(math.exp(-1)), math.log1p(math.exp(2))])
     assert elu(np.array([-1.0, 2.0]), 0.5) == pytest.approx([0.5 * math.expm1(-1), 2.0])
@@ -350,13 +350,21 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex():
 def test_gelu_tanh_far_out_is_nothing_or_all(far):
     """Its cube would overflow, on either side."""
     x = np.array(far, dtype=np.float32)
-    assert np.array_equal(gelu_tanh(x), np.maximum(x, 0))
-    assert np.array_equal(gelu_tanh_backward(np.ones_like(x), x), np.where(x == 0, 0.5, x > 0))
+    out, gate = gelu_tanh(x)
+    assert np.array_equal(out, np.maximum(x, 0))
+    assert np.array_equal(gelu_tanh_backward(np.ones_like(x), x, gate), np.where(x == 0, 0.5, x > 0))
 
 
 def test_gelu_tanh_of_nothing():
     empty = np.zeros((0, 3))
-    assert gelu_tanh(empty).shape == gelu_tanh_backward(empty, empty).shape == (0, 3)
+    out, gate = gelu_tanh(empty)
+    assert out.shape == gate.shape == gelu_tanh_backward(empty, empty, gate).shape == (0, 3)
+
+
+def test_gelu_tanh_of_a_single_number():
+    out, gate = gelu_tanh(np.array(1.0))
+    assert out.shape == () and out == gate == pytest.approx(0.841192, abs=1e-6)
+    assert gelu_tanh_backward(np.array(2.0), np.array(1.0), gate).shape == ()
 
 
 @pytest.mark.parametrize("least", [0, 1, 2])

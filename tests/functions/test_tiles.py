@@ -30,23 +30,28 @@ def test_tiles_give_the_same(monkeypatch, name, number, tile):
 
     expected = run()
     monkeypatch.setattr(tiles, "TILE", tile)
+    monkeypatch.setattr(tiles, "SHARED", 2 * tile)
     with threads.using(number):
         for got, right in zip(run(), expected, strict=True):
             assert got.shape == right.shape and np.allclose(got, right, rtol=1e-13, atol=1e-13)
 
 
 def test_what_is_one_tile(monkeypatch):
-    """Little, or an operation or two on one core, or arrays whose rows are not the same."""
+    """Little; and what is more is cut into rows that fill a tile, each with room to work in."""
     seen = []
 
-    def double(x):
+    def double(x, out, room):
+        assert room.shape == out.shape == x.shape and room.dtype == out.dtype
         seen.append(x.shape)
-        return (2 * x,)
+        np.multiply(2, x, out=room)
+        out[...] = room
 
     monkeypatch.setattr(tiles, "TILE", 10)
     with threads.using(1):
-        by_rows(double, np.ones((3, 5)))
-        by_rows(double, np.ones((40, 5)), light=True)
-        assert seen == [(3, 5), (40, 5)]
-        (out,) = by_rows(double, np.ones((5, 8, 5)))
-    assert out.shape == (5, 8, 5) and (out == 2).all() and seen[2:] == [(1, 5)] + 20 * [(2, 5)]
+        by_rows(double, np.ones((2, 5)), widths=(5,), spare=1)
+        assert seen == [(2, 5)]
+        (out,) = by_rows(double, np.ones((5, 8, 5)), widths=(5,), spare=1)
+        assert out.shape == (5, 8, 5) and (out == 2).all() and seen[1:] == 20 * [(2, 5)]
+        (out,) = by_rows(double, np.ones((1, 11)), widths=(11,), spare=1, dtype=complex)
+        assert out.dtype == complex and seen[21:] == [(1, 11)]
+        assert by_rows(double, np.ones((0, 3)), widths=(3,), spare=1)[0].shape == (0, 3)

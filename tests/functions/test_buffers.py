@@ -1,0 +1,89 @@
+"""Memory that is used again holds what it should, and is nobody else's meanwhile."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from minattn.functions import buffers
+
+
+@pytest.fixture(autouse=True)
+def nothing_idle():
+    gc.collect()
+    buffers._idle.clear()
+
+
+def new(shape, dtype=np.float32):
+    return buffers.empty(np.empty(0), shape, dtype)
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def idle():
+    return sum(len(blocks) for blocks in buffers._idle.values())
+
+
+def test_what_was_left_is_taken_again():
+    first = new((100, 1000))
+    place = address(first)
+    assert first.shape == (100, 1000) and first.dtype == np.float32 and first.flags.writeable
+    del first
+    assert idle() == 1
+    again = new((1000, 100), np.float32)
+    assert address(again) == place and idle() == 0
+
+
+@pytest.mark.parametrize("view", [lambda x: x[3:5].T, lambda x: x.reshape(-1).view(np.int32), lambda x: x[0].real])
+def test_the_last_view_holds_it(view):
+    held = view(new((100, 1000)))
+    other = new((100, 1000))
+    assert not np.shares_memory(held, other)
+    del other
+    assert idle() == 1
+    del held
+    assert idle() == 2
+
+
+def test_sizes_that_differ_little_share_a_block():
+    place = address(new((1000, 1000)))
+    near, far = new((1000, 990)), new((1000, 700))
+    assert address(near) == place != address(far) and near.shape == (1000, 990)
+    near[:], far[:] = 1, 2
+    assert (near == 1).all()
+
+
+def test_small_ones_and_those_of_a_device_are_as_always(monkeypatch):
+    new((10, 10))
+    assert idle() == 0
+    assert new((0, 5)).shape == (0, 5)
+
+
+def test_no_more_is_kept_than_most(monkeypatch):
+    monkeypatch.setattr(buffers, "MOST", 2**20)
+    several = [new((100, 1000)) for _ in range(4)]
+    del several
+    assert sum(size * len(blocks) for size, blocks in buffers._idle.items()) <= 2**20
+    new((1000, 1000))  # larger than all that is kept
+    assert idle() == 0
+
+
+def test_eight_threads_at_once():
+    wrong = []
+
+    def work(number):
+        for _ in range(50):
+            mine = new((100, 1000))
+            mine[:] = number
+            if not (mine == number).all():
+                wrong.append(number)
+
+    them = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in them:
+        thread.start()
+    for thread in them:
+        thread.join()
+    assert not wrong
