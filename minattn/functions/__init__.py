@@ -22,7 +22,7 @@ from minattn.functions.activation import (
     tanh,
     tanh_backward,
 )
-from minattn.functions.broadcast import add, add_into, join_heads, part, split_heads, unbroadcast
+from minattn.functions.broadcast import add, add_into, join_heads, part, row_dot, row_sum, split_heads, unbroadcast
 from minattn.functions.convolution import (
     conv1d,
     conv1d_backward,
@@ -80,5 +80,6 @@ FUNCTIONS = {
     )
 }
 
-__all__ = ["FUNCTIONS", "Loss", "add", "add_into", "join_heads", "part", "product", "split_heads", "unbroadcast"]
+__all__ = ["FUNCTIONS", "Loss", "add", "add_into", "join_heads", "part", "product", "row_dot", "row_sum", "split_heads"]
+__all__ += ["unbroadcast"]
 __all__ += [f.__name__ for pair in FUNCTIONS.values() for f in pair]

@@ -57,9 +57,9 @@ def gelu_tanh(x):
     That is gelu within 5e-4, same paper. The gate is sigmoid(2 u) = 1 / (1 + 2^w) with w = -2 u log2(e), and so it is
     computed: no digits are lost where it is small.
     """
-    x, shape = _in_rows(x), x.shape
-    out, gate = by_rows(_gelu_tanh, x, widths=2 * x.shape[-1:])
-    return out.reshape(shape), gate.reshape(shape)
+    rows = _in_rows(x)
+    out, gate = by_rows(_gelu_tanh, rows, widths=2 * rows.shape[-1:])
+    return (out, gate) if x.ndim else (out[0], gate[0])
 
 
 def _gelu_tanh(x, out, gate):
@@ -74,9 +74,9 @@ def _gelu_tanh(x, out, gate):
 
 def gelu_tanh_backward(dout, x, gate):
     """d gelu_tanh(x) / dx = gate + x gate (1 - gate) 2 du/dx = gate (1 + (1 - gate) 2 x du/dx)."""
-    x, shape = _in_rows(x), x.shape
-    (dx,) = by_rows(_gelu_tanh_backward, _in_rows(dout), x, _in_rows(gate), widths=x.shape[-1:], spare=1)
-    return dx.reshape(shape)
+    rows = [_in_rows(each) for each in (dout, x, gate)]
+    (dx,) = by_rows(_gelu_tanh_backward, *rows, widths=rows[0].shape[-1:], spare=1)
+    return dx if x.ndim else dx[0]
 
 
 def _gelu_tanh_backward(dout, x, gate, dx, room):
@@ -129,7 +129,7 @@ def _normal(x):
 
 def _in_rows(x):
     """A single number as a row of one."""
-    return x.reshape(x.shape or (1,))
+    return x if x.ndim else x.reshape(1)
 
 
 def _cubic(x, a, b, out):

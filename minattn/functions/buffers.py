@@ -18,10 +18,10 @@ _lock = threading.RLock()  # a block may come back at any moment, within this ro
 
 
 def empty(like, shape, dtype):
-    """np.empty_like(like, shape=shape, dtype=dtype), in memory that is at hand where there is some."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not isinstance(like, np.ndarray) or size < LEAST:
-        return np.empty_like(like, shape=shape, dtype=dtype)
+    """np.empty_like(like, dtype, shape=shape), in memory that is at hand where there is some."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < LEAST or not isinstance(like, np.ndarray):
+        return np.empty_like(like, dtype, shape=shape)
     step = 2 ** (size.bit_length() - 4)
     rounded = -(-size // step) * step  # sizes that differ by less than a tenth share their blocks
     with _lock:

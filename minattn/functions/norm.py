@@ -14,8 +14,10 @@ import numpy as np
 from minattn.functions.broadcast import row_dot, row_sum, unbroadcast
 from minattn.functions.tiles import by_rows
 
+EPS = 1e-5
 
-def layer_norm(x, gain, bias=None, eps=1e-5):
+
+def layer_norm(x, gain, bias=None, eps=EPS):
     """x (..., M), gain (M,), bias (M,) or None -> out (..., M), normalized (..., M), inverse_std (..., 1)."""
     M, dtype = x.shape[-1], np.result_type(*(each.dtype for each in (x, gain, bias) if each is not None))
 
@@ -28,7 +30,7 @@ def layer_norm(x, gain, bias=None, eps=1e-5):
         if bias is not None:
             out += bias                                                    # (..., M)
 
-    return by_rows(rows, x, widths=(M, M, 1), dtype=dtype)
+    return tuple(by_rows(rows, x, widths=(M, M, 1), dtype=dtype))
 
 
 def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):

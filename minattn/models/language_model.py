@@ -22,7 +22,7 @@ from minattn.functions import (
     linear_backward,
     softmax,
 )
-from minattn.models import block
+from minattn.models import block, stepping
 from minattn.op import Case
 from minattn.positions import alibi, learned, learned_backward, sinusoidal
 
@@ -108,13 +108,25 @@ def generate(
     validate.sequences(tokens=tokens)
     validate.count("steps", steps)
     settings = {"positions": positions, "norm_first": norm_first, "activation": activation}
+    T = tokens.shape[1]
     logits, past = advance(params, tokens, None, **settings)
-    for step in range(steps):
-        new = choose(logits[:, -1], rng, temperature, top_k, top_p)[:, None]  # (B, 1)
-        tokens = np.concatenate([tokens, new.astype(tokens.dtype)], axis=1)   # (B, T + 1 + step)
-        if step + 1 < steps:
-            logits, past = advance(params, new, past, **settings)
-    return tokens
+    layers, logits = stepping.layers(params["blocks"], past, T + steps), logits[:, -1]            # (B, V)
+    written = np.empty_like(tokens, shape=(len(tokens), T + steps))                               # (B, T + steps)
+    written[:, :T] = tokens
+    for place in range(T, T + steps):
+        written[:, place] = choose(logits, rng, temperature, top_k, top_p)                        # (B,)
+        if place + 1 < T + steps:
+            logits = _one_more(params, written[:, place : place + 1], layers, place, **settings)  # (B, V)
+    return written
+
+
+def _one_more(params, tokens, layers, place, *, positions, norm_first, activation):
+    """`advance` for one token (B, 1) -> logits (B, V); the layers of `stepping` remember it."""
+    placed = _placed(params, place + 1, positions)
+    x = _embed(params, tokens, place, placed)                                                     # (B, 1, M)
+    settings = {"norm_first": norm_first, "activation": activation, "rotary": placed["rotary"]}
+    bias = placed["bias"](place, x)                                                               # (H, 1, S), or None
+    return stepping.step(layers, params["norm"], x[:, 0], place, bias=bias, **settings) @ _output(params)
 
 
 def advance(params, tokens, past, *, positions=None, norm_first=True, activation="gelu"):

@@ -16,7 +16,7 @@ def nothing_idle():
 
 
 def new(shape, dtype=np.float32):
-    return buffers.empty(np.empty(0), shape, dtype)
+    return buffers.empty(np.empty(0), shape, np.dtype(dtype))
 
 
 def address(array):
