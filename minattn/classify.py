@@ -16,7 +16,6 @@ import numpy as np
 
 from minattn import training, tree
 from minattn.data import digits, spoken
-from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 from minattn.models import speech, vision
 from minattn.op import bind
 from minattn.weights import replace
@@ -97,10 +96,7 @@ def train(name, model, task, seed, updates):
     params = tree.astype(model.op.init(rng, V=10, **model.sizes), np.float32)
 
     def gradients(params, batch):
-        logits, cache = model.op.forward(params, batch.inputs)
-        loss, *needed = cross_entropy(logits, batch.labels)
-        _, dparams = model.op.backward(cross_entropy_backward(Loss(mean=1), *needed), cache)
-        return loss.mean, dparams
+        return training.gradients(model.op, params, (batch.inputs,), batch.labels)
 
     return training.fit(
         params, gradients, task.batches(rng), updates=updates, learning_rate=model.learning_rate, title=name

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minattn import optim, tree
+from minattn import optim, training, tree
 from minattn.attention import VARIANTS
 from minattn.data import phrases
-from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 from minattn.models import seq2seq
 from minattn.op import bind
 
@@ -78,14 +77,14 @@ def batches(settings, train):
 
 def update(name, run, batch, settings):
     """One step of Adam on one batch -> the next Run."""
-    model = op(name)
-    logits, cache = model.forward(run.params, batch.source, batch.target_in, source_lengths=batch.source_lengths)
-    loss, *needed = cross_entropy(logits, batch.target_out, ignore_index=phrases.PAD)
-    _, grads = model.backward(cross_entropy_backward(Loss(mean=1), *needed), cache)
+    inputs, lengths = (batch.source, batch.target_in), {"source_lengths": batch.source_lengths}
+    loss, grads = training.gradients(
+        op(name), run.params, inputs, batch.target_out, ignore_index=phrases.PAD, lengths=lengths
+    )
     grads, _ = optim.clip(grads, MAX_NORM)
     pace = optim.schedule(len(run.losses), settings.updates, peak=settings.learning_rate, warm_up=WARM_UP)
     params, state = optim.adam(run.params, grads, run.state, learning_rate=pace)
-    return Run(params, state, (*run.losses, float(loss.mean)))
+    return Run(params, state, (*run.losses, float(loss)))
 
 
 def read(name, params, texts):

@@ -1,4 +1,4 @@
-"""Training: the one loop of every example here.
+"""Training: the one loop of every example here, and the loss and gradients of whatever predicts tokens or classes.
 
     loss, dparams = gradients(params, batch)
     params, state = adam(params, clip(dparams), state)            at the pace of `optim.schedule`
@@ -7,13 +7,15 @@ both by `optim.Flat`, which writes in place; what is handed out for keeps is a c
 what was learned by then.
 """
 
+import functools
 import sys
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import optim, tree
+from minattn import optim, threads, tree
+from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 
 MARKS = 10  # how often `measure` is asked
 
@@ -34,6 +36,30 @@ class Fitted(NamedTuple):
     losses: list
     seconds: float
     marks: list
+
+
+def gradients(op, params, inputs, targets, *, ignore_index=None, lengths=None, side_by_side=False):
+    """The mean cross-entropy of op's logits at targets (B, ...), and its gradient -> loss, dparams.
+
+    inputs: a tuple of arrays (B, ...), one entry for each sequence, as have the arrays of lengths, options of op by
+    name. side_by_side: each thread computes some sequences of the batch, and their gradients are added. That pays where
+    the operations are large, as in a Transformer; the steps of a recurrence are too short for it.
+
+        mean = sum over all counted targets / count,  so a part whose sum is divided by the count of all adds up to it
+    """
+    count = targets.size if ignore_index is None else int((targets != ignore_index).sum())
+
+    def part(some):
+        out, cache = op.forward(params, *(x[some] for x in inputs), **{k: x[some] for k, x in (lengths or {}).items()})
+        logits, *last = out if isinstance(out, tuple) else (out,)
+        loss, *needed = cross_entropy(logits, targets[some], ignore_index=ignore_index)
+        dlogits = cross_entropy_backward(Loss(mean=None, sum=1 / max(count, 1)), *needed)
+        _, dparams = op.backward((dlogits, *(None for _ in last)) if last else dlogits, cache)
+        return loss.sum, dparams
+
+    B = len(targets)
+    sums, dparams = zip(*threads.map(part, threads.parts(B) if side_by_side else [slice(0, B)]), strict=True)
+    return sum(sums) / max(count, 1), functools.reduce(tree.add, dparams)
 
 
 def fit(

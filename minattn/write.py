@@ -15,7 +15,7 @@ import numpy as np
 
 from minattn import training, tree
 from minattn.data import manual
-from minattn.functions import Loss, cross_entropy, cross_entropy_backward
+from minattn.functions import cross_entropy
 from minattn.models import language_model, recurrent_model
 from minattn.op import bind
 from minattn.weights import replace
@@ -86,9 +86,8 @@ def train(name, model, settings, text, prompt="The "):
     params = tree.astype(model.init(rng, V=len(manual.ALPHABET), **sizes), np.float32)
 
     def gradients(params, tokens):
-        loss, needed, cache = evaluate(model, params, tokens)
-        _, dparams = model.backward(_upstream(model, needed), cache)
-        return loss.mean, dparams
+        inputs, targets = (tokens[:, :-1],), tokens[:, 1:]
+        return training.gradients(model, params, inputs, targets, side_by_side=name == "Transformer")
 
     fitted = training.fit(
         params,
@@ -114,19 +113,13 @@ def train(name, model, settings, text, prompt="The "):
     }
 
 
-def evaluate(model, params, tokens):
-    """tokens (B, T + 1) -> Loss, what its backward needs, and the model's cache."""
-    out, cache = model.forward(params, tokens[:, :-1])
-    logits = out[0] if isinstance(out, tuple) else out
-    loss, *needed = cross_entropy(logits, tokens[:, 1:])
-    return loss, needed, cache
-
-
 def validate(model, params, settings, text):
     """The mean loss over the first windows of the validation text, the same for every model and every time."""
     count = min(64, len(text.valid) // (settings.T + 1))
     rows = text.valid[: count * (settings.T + 1)].reshape(count, -1)
-    return float(evaluate(model, params, rows)[0].mean)
+    out, _ = model.forward(params, rows[:, :-1])
+    loss, *_ = cross_entropy(out[0] if isinstance(out, tuple) else out, rows[:, 1:])
+    return float(loss.mean)
 
 
 def windows(text, rng, B, T):
@@ -158,9 +151,3 @@ def draw(path, results, settings):
     )
     replace(path, lambda partial: figure.savefig(partial, dpi=150, metadata={"Software": None}))
     pyplot.close(figure)
-
-
-def _upstream(model, needed):
-    """dlogits, beside None for a state where the model returns one."""
-    dlogits = cross_entropy_backward(Loss(mean=1), *needed)
-    return (dlogits, None) if model is recurrent_model else dlogits

@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from minattn import optim, training, tree
+from minattn import optim, threads, training, tree
+from minattn.functions import Loss, cross_entropy, cross_entropy_backward
+from minattn.models import language_model, recurrent_model, seq2seq
 
 START = {"W": np.array([[3.0, -2.0], [0.5, 4.0]]), "inner": {"b": np.array([1.0, -1.0])}}
 
@@ -72,3 +74,43 @@ def test_nan_ends_it_by_name():
 
     with pytest.raises(FloatingPointError, match=r"the gradient inner\.b holds nan"):
         fit(broken)
+
+
+RNG = np.random.default_rng(0)
+TOKENS = RNG.integers(6, size=(5, 4))
+TARGETS = np.where(RNG.random((5, 4)) < 0.3, 0, TOKENS)  # 0 is not counted
+MODELS = {
+    "language_model": (language_model, {"V": 6, "M": 4, "H": 2, "L": 1}, (TOKENS,), None),
+    "recurrent_model": (recurrent_model, {"V": 6, "I": 3, "N": 4}, (TOKENS,), None),
+    "seq2seq": (
+        seq2seq, {"source_vocabulary": 6, "target_vocabulary": 6, "I": 3, "N": 4}, (TOKENS[:, ::-1], TOKENS),
+        {"source_lengths": np.array([4, 2, 3, 1, 4])},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [1, 2, 8])
+@pytest.mark.parametrize("ignore_index", [None, 0])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradients_of_parts_of_a_batch_are_those_of_the_whole(name, ignore_index, number):
+    op, sizes, inputs, lengths = MODELS[name]
+    params = op.init(np.random.default_rng(1), **sizes)
+    out, cache = op.forward(params, *inputs, **(lengths or {}))
+    logits = out[0] if isinstance(out, tuple) else out
+    loss, *needed = cross_entropy(logits, TARGETS, ignore_index=ignore_index)
+    dlogits = cross_entropy_backward(Loss(mean=1.0), *needed)
+    _, expected = op.backward((dlogits, None) if isinstance(out, tuple) else dlogits, cache)
+    with threads.using(number):
+        mean, dparams = training.gradients(
+            op, params, inputs, TARGETS, ignore_index=ignore_index, lengths=lengths, side_by_side=True
+        )
+    assert mean == pytest.approx(float(loss.mean), rel=1e-12)
+    for (path, one), (_, other) in zip(tree.leaves(dparams), tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14, err_msg=path)
+
+
+def test_where_nothing_is_counted_nothing_moves():
+    op, sizes, inputs, _ = MODELS["language_model"]
+    params = op.init(np.random.default_rng(1), **sizes)
+    loss, dparams = training.gradients(op, params, inputs, 0 * TARGETS, ignore_index=0)
+    assert loss == 0 and not any(leaf.any() for _, leaf in tree.leaves(dparams))

@@ -6,11 +6,10 @@ optimiser, nothing computed twice.
 
 import numpy as np
 
-from minattn import optim, tree
+from minattn import optim, training, tree
 from minattn.attention import additive, dot
 from minattn.bench.measure import Contest, python
 from minattn.bench.parts import as_cell, bahdanau, normal, single, tensors, with_weights
-from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 from minattn.gradcheck import gradcheck
 from minattn.models import language_model, seq2seq
 from minattn.op import bind
@@ -61,7 +60,8 @@ def transformer_step(rng, torch, B=16, T=64, V=65, M=128, H=4, L=4):
         return _their_step(torch, lambda tokens: language_twin(torch, weights, tokens), leaves, gradients, *problem)
 
     name = f"Transformer, training step  L {L}, M {M}, T {T}, B {B}"
-    yield Contest(name, _our_step(op, params, *problem), twin() if torch else None, 0.8, 1.05)
+    ours = _our_step(op, params, *problem, side_by_side=True)
+    yield Contest(name, ours, twin() if torch else None, 0.8, 1.05)
 
 
 def seq2seq_step(rng, torch, B=32, S=20, T=20, V=40, I=64, N=128):
@@ -92,15 +92,13 @@ def seq2seq_step(rng, torch, B=32, S=20, T=20, V=40, I=64, N=128):
     yield Contest(name, _our_step(op, params, *problem), twin() if torch else None)
 
 
-def _our_step(op, params, inputs, answers):
-    held = {"params": params, "state": None}
+def _our_step(op, params, inputs, answers, side_by_side=False):
+    flat = optim.Flat(params, weight_decay=0.01)
 
     def ours():
-        logits, cache = op.forward(held["params"], *inputs)
-        loss, *needed = cross_entropy(logits, answers)
-        _, dparams = op.backward(cross_entropy_backward(Loss(mean=1), *needed), cache)
-        held["params"], held["state"] = optim.adamw(held["params"], dparams, held["state"], learning_rate=RATE)
-        return {"loss": loss.mean, "dparams": dparams}
+        loss, dparams = training.gradients(op, flat.params, inputs, answers, side_by_side=side_by_side)
+        flat.step(dparams, learning_rate=RATE)
+        return {"loss": loss, "dparams": dparams}
 
     return ours
 

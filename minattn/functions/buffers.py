@@ -14,6 +14,7 @@ import numpy as np
 LEAST = 2**17  # bytes: malloc asks the system for whatever is larger
 MOST = 2**27  # bytes that are kept while nobody uses them
 _idle = {}  # bytes -> the blocks of that size that nobody uses
+_used = {}  # number of a weak reference to an array -> the reference, and the block in which the array stands
 _lock = threading.RLock()  # a block may come back at any moment, within this room too
 
 
@@ -22,20 +23,27 @@ def empty(like, shape, dtype):
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST or not isinstance(like, np.ndarray):
         return np.empty_like(like, dtype, shape=shape)
-    step = 2 ** (size.bit_length() - 4)
+    step = 1 << (size.bit_length() - 4)
     rounded = -(-size // step) * step  # sizes that differ by less than a tenth share their blocks
     with _lock:
         blocks = _idle.get(rounded)
         block = blocks.pop() if blocks else np.empty(rounded, np.uint8)
-    # every view of `whole` holds on to it, since it does not own its memory and what does is no array
-    whole = np.frombuffer(memoryview(block), np.uint8, size)
-    weakref.finalize(whole, _give_back, block).atexit = False
+        # every view of `whole` holds on to it, since it does not own its memory and what does is no array
+        whole = np.frombuffer(memoryview(block), np.uint8, size)
+        gone = weakref.ref(whole, _give_back)
+        _used[id(gone)] = gone, block
     return whole.view(dtype).reshape(shape)
 
 
-def _give_back(block):
+def _give_back(gone):
     with _lock:
-        if sum(size * len(blocks) for size, blocks in _idle.items()) + block.size > MOST:
+        _, block = _used.pop(id(gone))
+        if idle() + block.size > MOST:
             _idle.clear()  # of other sizes, from other work
         if block.size <= MOST:
             _idle.setdefault(block.size, []).append(block)
+
+
+def idle():
+    """Bytes that are kept and that nobody uses."""
+    return sum([size * len(blocks) for size, blocks in _idle.items()])

@@ -75,7 +75,7 @@ def cross_entropy_backward(dloss, exponentials, total, desired):
     count = np.maximum(counted.sum(), 1).astype(total.dtype)
     dsummed = (0 if dmean is None else dmean / count) + (0 if dsum is None else dsum)
     # summed = sum of counted * surprise
-    dsurprise = counted * dsummed
+    dsurprise = counted.astype(total.real.dtype) * dsummed
     # surprise = log total - certainty * logits at the target - elsewhere * sum of logits
     V = exponentials.shape[-1]
     (dlogits,) = by_rows(_times, exponentials, dsurprise[..., None] / total, widths=(V,))

@@ -147,13 +147,14 @@ def gate_curve(total):
 
 def step_backward(dstate, cache):
     """-> dprojected (B, 4N), dstate. The weights wait until all steps are done: one product serves them all."""
-    (slope,) = slopes([cache])
-    dtotal, dstate = move_backward(dstate, slope, by_gate(cache.W_hidden).mT)
-    return in_row(dtotal), dstate
+    dtotal, dcell = move_backward(dstate, slopes(cache.cell, cache.gates, cache.shown))
+    dprojected = in_row(dtotal)
+    # total = projected + hidden @ W_hidden
+    return dprojected, State(dprojected @ cache.W_hidden.mT, dcell)
 
 
-def move_backward(dstate, slope, W_hidden_T, out=None):
-    """-> dtotal (4, B, N), for which out is the place, and dstate; W_hidden_T (4, N, N)."""
+def move_backward(dstate, slope, out=None):
+    """-> dtotal (4, B, N), for which out is the place, and dcell before the step."""
     dhidden, dnew = dstate
     # hidden = o * tanh(new)
     dnew = dnew + dhidden * slope.hidden
@@ -161,22 +162,27 @@ def move_backward(dstate, slope, W_hidden_T, out=None):
     dtotal = np.multiply(dnew, slope.total, out=out)
     np.multiply(dhidden, slope.total[3], out=dtotal[3])
     dcell = dnew * slope.cell
-    # total = projected + hidden @ W_hidden
-    return dtotal, State(np.add.reduce(dtotal @ W_hidden_T), dcell)
+    return dtotal, dcell
 
 
-def slopes(steps):
-    """One Slopes for each step, all found at once."""
-    cell, shown = (np.stack([getattr(step, name) for step in steps]) for name in ("cell", "shown"))
-    i, f, g, o = np.stack([step.gates for step in steps], axis=1)
+def slopes(cell, gates, shown):
+    """cell (B, N), gates (4, B, N), shown (B, N) of one step, or (T, B, N) and (4, T, B, N) of several -> Slopes."""
+    i, f, g, o = gates
     # hidden = o * shown, shown = tanh(new)
     hidden = tanh_backward(o, shown)
     # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
     di, df, dg, do = g, cell, i, shown
     total = np.stack(
-        [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)], axis=1
+        [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
     )
-    return [Slopes(*one) for one in zip(hidden, total, f, strict=True)]
+    return Slopes(hidden, total, f)
+
+
+def slopes_of(steps):
+    """One Slopes for each step, all found at once."""
+    cell, shown = (np.stack([getattr(step, name) for step in steps]) for name in ("cell", "shown"))
+    hidden, total, f = slopes(cell, np.stack([step.gates for step in steps], axis=1), shown)
+    return [Slopes(*one) for one in zip(hidden, total.swapaxes(0, 1), f, strict=True)]
 
 
 def forward(params, inputs, state=None, *, lengths=None, reverse=False):
@@ -221,9 +227,14 @@ def flow(dout, cache):
 def _flow(dout, cache, part, keep):
     """`flow` of some sequences; its dprojected is (4, T, b, N)."""
     W_hidden_T = np.copy(by_gate(cache.params["W_hidden"]).mT, order="C")  # read at every step: as it lies it is slow
-    each = functools.partial(move_backward, W_hidden_T=W_hidden_T)
+
+    def each(dstate, slope, out):
+        dtotal, dcell = move_backward(dstate, slope, out)
+        # total = projected + hidden @ W_hidden
+        return dtotal, State(np.add.reduce(dtotal @ W_hidden_T), dcell)
+
     here = tree.map(lambda d: d[part.where], tuple(dout))
-    return unroll_backward(State, each, here, part.unrolled, slopes, keep)
+    return unroll_backward(State, each, here, part.unrolled, slopes_of, keep)
 
 
 def backward(dout, cache):

@@ -373,3 +373,10 @@ def test_the_first_row_that_was_read_gets_its_gradient(least):
     expected = np.zeros((5, 2))
     np.add.at(expected, ids, dout)
     assert np.array_equal(embedding_backward(dout, np.zeros((5, 2)), ids), expected)
+
+
+@pytest.mark.parametrize("upstream", [Loss(mean=1), Loss(1.0), Loss(None, 0.25), Loss(0.5, 2)])
+def test_a_plain_number_upstream_leaves_float32_what_it_is(upstream):
+    logits, targets = np.ones((3, 4), np.float32), np.array([0, 3, 1])
+    _, *needed = cross_entropy(logits, targets)
+    assert cross_entropy_backward(upstream, *needed).dtype == np.float32
