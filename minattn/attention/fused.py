@@ -36,7 +36,7 @@ PAPER = "Dao 2022, in NumPy"
 TIME, MEMORY = "T S (D + E)", "T (D + E), and T S for short rows or a bias"
 EXACT = "equals `dot`"
 LOG2_E = math.log2(math.e)
-TILE = 2**17  # scores that are computed together: 256 KB of float32, what a core keeps near
+TILE = 2**18  # scores that are computed together, a megabyte of float32; under a mask half, so that more is left out
 SHORT = 2**18  # T S of one head up to which the exponentials are kept
 WORTH = 2**23  # multiplications of one product from which on threads are asked to help
 LOW, HIGH = 1e-15, 1e15  # totals between these need no peak
@@ -81,13 +81,14 @@ def init(rng):
     return {}
 
 
-def forward(params, query, key, value, bias=None, *, mask=None, tile=TILE, keep=None):
+def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=None):
     """query (..., T, D), key (..., S, D), value (..., S, E), bias to (..., T, S) -> context (..., T, E).
 
-    tile: scores that are computed together; keep: whether the exponentials are kept for backward, by default those of
-    short rows. Errors and mask as in `dot`.
+    tile: scores that are computed together, by default as many as pay; keep: whether the exponentials are kept for
+    backward, by default those of short rows. Errors and mask as in `dot`.
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
+    tile = (TILE if mask is None else TILE // 2) if tile is None else tile
     validate.count("tile", tile)
     sees, seen = masks.visible(mask, shape, like=query)                          # what nobody may see never matters
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
@@ -200,7 +201,8 @@ def _exponentials(cache, heads, rows, columns, peak):
     if cache.mask is not None:
         _, sure = masks.span(cache.mask, cache.shape, rows)
         first = min(sure.stop, columns.stop) if sure.start <= columns.start < sure.stop else columns.start
-        E[..., first - columns.start :] *= _allowed(cache, n, rows, slice(first, columns.stop))
+        allowed = _allowed(cache, n, rows, slice(first, columns.stop))           # to (n, t, s)
+        E[..., first - columns.start :] *= allowed.astype(E.real.dtype)          # cast once, not for every head
     return E
 
 
