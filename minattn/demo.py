@@ -4,21 +4,28 @@ It trains both side by side, checks every gradient of both, and shows what atten
 the phrase (the shape of Bahdanau 2015, figure 2), an alignment, and how much gradient reaches every letter.
 """
 
+import contextlib
+import itertools
 import json
+import math
+import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import numpy as np
 
-from minattn import gradcheck, look, reader, tree
+from minattn import gradcheck, look, reader, threads, tree
 from minattn.data import phrases
 from minattn.recurrent import rnn
 from minattn.weights import load, replace, save
 
 QUICK = {"updates": 12, "N": 12, "I": 8, "batch": 32}
 CHECKPOINT, RESULTS = "demo.npz", "demo.json"
+TOGETHER = 10  # updates after which a process tells what it has learned
+WORTH = 60  # updates that are worth the start of a process
 
 
 def add_arguments(parser):
@@ -86,31 +93,73 @@ def ready(out):
 
 
 def train(runs, settings, train, seconds):
-    """Update both readers in turn on the same batches; Ctrl-C ends it and keeps what was learned."""
+    """Update both readers on the same batches, in a process each where that pays; Ctrl-C keeps what was learned."""
     from tqdm import tqdm
 
     done = len(runs[reader.FIXED].losses)
     seconds = {name: seconds.get(name, 0.0) for name in runs}
-    batches = reader.batches(settings, train)
-    for _ in range(done):
-        next(batches)
+    batches = itertools.islice(reader.batches(settings, train), done, settings.updates)
     stopped, pause = False, 0.1 if sys.stderr.isatty() else 10  # a log wants fewer lines than a screen
-    with tqdm(total=settings.updates, initial=done, unit="update", dynamic_ncols=True, mininterval=pause) as bar:
+    with (
+        tqdm(total=settings.updates, initial=done, unit="update", dynamic_ncols=True, mininterval=pause) as bar,
+        _processes(len(runs), settings.updates - done) as pool,
+    ):
         try:
-            for batch in batches:
-                if bar.n >= settings.updates:
-                    break
-                after, spent = {}, {}
-                for name, run in runs.items():
-                    begin = time.perf_counter()
-                    after[name] = reader.update(name, run, batch, settings)
-                    spent[name] = seconds[name] + time.perf_counter() - begin
-                runs, seconds = after, spent
+            while not stopped and (some := list(itertools.islice(batches, TOGETHER if pool else 1))):
+                after, stopped = _update(runs, some, settings, pool)
+                runs = {name: run for name, (run, _) in after.items()}
+                seconds = {name: seconds[name] + spent for name, (_, spent) in after.items()}
                 bar.set_postfix({name: f"{np.mean(run.losses[-20:]):.3f}" for name, run in runs.items()}, refresh=False)
-                bar.update()
+                bar.update(len(some))
         except KeyboardInterrupt:
             stopped = True
     return runs, seconds, stopped
+
+
+def _update(runs, batches, settings, pool):
+    """-> {name: (the next Run, the seconds that it took)}, and whether Ctrl-C came, which ends what was begun."""
+    if pool is None:
+        return {name: updated(name, run, batches, settings) for name, run in runs.items()}, False
+    futures = {}
+    try:
+        futures |= {name: pool.submit(updated, name, run, batches, settings) for name, run in runs.items()}
+        return {name: future.result() for name, future in futures.items()}, False
+    except KeyboardInterrupt:  # the processes have not heard it
+        return {name: future.result() for name, future in futures.items()}, True
+    except BrokenExecutor:  # a process could not be started, or was ended from outside
+        return _update(runs, batches, settings, None)
+
+
+def updated(name, run, batches, settings):
+    """One reader after these batches -> the next Run, and the seconds that it took."""
+    begin = time.perf_counter()
+    for batch in batches:
+        run = reader.update(name, run, batch, settings)
+    return run, time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def _processes(number, updates):
+    """A pool of so many processes; None for a few updates, and where there are no cores for them."""
+    try:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+    except ImportError:  # as in a browser
+        number = math.inf
+    if updates < WORTH or threads.cores() < number:
+        yield None
+        return
+    with ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin) as pool:
+        yield pool
+
+
+def _begin():
+    """In a new process: it does not hear Ctrl-C, and its BLAS keeps to one core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ModuleNotFoundError):
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)
 
 
 def count_errors(readings, test):

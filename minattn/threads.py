@@ -22,7 +22,7 @@ def count():
     if _chosen.get() is not None:
         return _chosen.get()
     said = next((os.environ[name] for name in VARIABLES if os.environ.get(name, "").isdigit()), None)
-    return max(1, int(said)) if said is not None else _cores()
+    return max(1, int(said)) if said is not None else cores()
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def _pool():
     """Threads that are kept: to start one costs as much as a small product."""
     from concurrent.futures import ThreadPoolExecutor  # a sixth of the time that NumPy takes to load: not before need
 
-    return ThreadPoolExecutor(max(_cores() - 1, 1), thread_name_prefix="minattn")
+    return ThreadPoolExecutor(max(cores() - 1, 1), thread_name_prefix="minattn")
 
 
 if hasattr(os, "register_at_fork"):
@@ -128,6 +128,6 @@ def _blas():
     return found if len(found) else None
 
 
-def _cores():
+def cores():
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

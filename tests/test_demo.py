@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
-from minattn import demo, look, reader
+from minattn import demo, look, reader, threads, tree
 from minattn.__main__ import main
 from minattn.data import phrases
 from minattn.weights import load
@@ -68,6 +69,53 @@ def test_interrupted_and_resumed_gives_the_same(quick, tmp_path, monkeypatch, ca
     assert results(tmp_path) == results(quick[0])
     for name in FIGURES:
         assert (tmp_path / name).read_bytes() == (quick[0] / name).read_bytes()
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    monkeypatch.setattr(demo, "WORTH", 0)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(demo, "TOGETHER", 5)
+
+
+def quick_runs(settings=reader.Settings(**demo.QUICK)):  # noqa: B008
+    return reader.start(settings), settings, phrases.load().train, {}
+
+
+def same(one, other):
+    return all(
+        np.array_equal(x, y)
+        for name in one
+        for (_, x), (_, y) in zip(tree.leaves(one[name].params), tree.leaves(other[name].params), strict=True)
+    )
+
+
+def test_two_processes_learn_what_one_learns(two_processes):
+    together, seconds, stopped = demo.train(*quick_runs())
+    demo.WORTH = 100
+    alone, _, _ = demo.train(*quick_runs())
+    assert not stopped and len(together["additive"].losses) == 12 and min(seconds.values()) > 0
+    assert same(together, alone) and together["additive"].losses == alone["additive"].losses
+
+
+def test_ctrl_c_ends_what_the_processes_have_begun(two_processes, monkeypatch):
+    real, asked = Future.result, []
+
+    def result(future, timeout=None):
+        asked.append(1)
+        if len(asked) == 4:  # the second reader after ten updates
+            raise KeyboardInterrupt
+        return real(future, timeout)
+
+    monkeypatch.setattr(Future, "result", result)
+    runs, _, stopped = demo.train(*quick_runs())
+    assert stopped and {len(run.losses) for run in runs.values()} == {10}
+
+
+def test_a_process_that_dies_is_done_without(two_processes, monkeypatch):
+    monkeypatch.setattr(demo, "_begin", os._exit)  # without the number that it wants: nothing starts
+    runs, _, stopped = demo.train(*quick_runs())
+    assert not stopped and {len(run.losses) for run in runs.values()} == {12}
 
 
 def test_resume_with_a_mechanism_that_learns_nothing(tmp_path, monkeypatch):

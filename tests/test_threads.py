@@ -40,7 +40,7 @@ def test_one_thread_is_the_caller():
 def test_the_number_is_that_of_the_block_the_variables_or_the_cores(monkeypatch):
     for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert threads.count() == threads._cores() >= 1
+    assert threads.count() == threads.cores() >= 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads.count() == 3
     with threads.using(5):
@@ -49,7 +49,7 @@ def test_the_number_is_that_of_the_block_the_variables_or_the_cores(monkeypatch)
             assert threads.count() == 2
         assert threads.count() == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert threads.count() == threads._cores()
+    assert threads.count() == threads.cores()
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "2"])
