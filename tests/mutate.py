@@ -85,8 +85,12 @@ class Gate:
             self.price[item] = self.seconds[item] * ranks[kind]
 
     def order(self, mutant, kills):
-        there = (str(PACKAGE / mutant.file), mutant.start)  # a number of the whole file may matter to whoever reads it
-        able = [item for item in self.items if mutant.start is None or there in self.calls[item]]
+        file = str(PACKAGE / mutant.file)  # a number of the whole file matters wherever any of its functions runs
+        able = [
+            item
+            for item in self.items
+            if any(called == file and mutant.start in (None, start) for called, start in self.calls[item])
+        ]
         return sorted(able, key=lambda item: (-kills[item, mutant.key[:2]], self.price[item]))
 
 

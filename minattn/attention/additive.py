@@ -152,7 +152,7 @@ def attend_backward(dcontext, cache):
     slope = hidden * hidden
     slope = np.subtract(1, slope, out=slope)
     dsum = np.multiply(dhidden, slope, out=dhidden)
-    dkey = unbroadcast(unbroadcast(dsum, key[..., None, :, :])[..., 0, :, :], key)
+    dkey = unbroadcast(dsum, key[..., None, :, :])[..., 0, :, :]
     dasked = unbroadcast((np.ones_like(dscores)[..., None, :] @ dsum)[..., 0, :], asked)  # summed over the keys
     # asked = linear(query, W_query, b)
     dquery, dW_query, db = linear_backward(dasked, query, params["W_query"], params.get("b"))

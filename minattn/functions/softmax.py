@@ -9,19 +9,32 @@ import numpy as np
 
 from minattn import validate
 from minattn.functions.broadcast import row_dot, row_sum
+from minattn.functions.tiles import by_rows
 
 
 def softmax(scores, mask=None):
     """scores (..., S) -> weights (..., S); mask: booleans that broadcast to scores, True = may look."""
-    weights = np.exp(_from_peak(scores, mask)[0])  # (..., S)  the largest is 1
-    total = row_sum(weights)                       # (..., 1)
-    weights /= np.where(total == 0, 1, total)      # (..., S)
+    scores = _hidden(scores, mask)
+
+    def rows(scores, weights):
+        np.subtract(scores, _peak(scores), out=weights)  # (..., S)  the largest is 0
+        np.exp(weights, out=weights)                     # (..., S)
+        total = row_sum(weights)                         # (..., 1)
+        weights /= np.where(total == 0, 1, total)        # (..., S)
+
+    (weights,) = by_rows(rows, scores, widths=scores.shape[-1:])
     return weights
 
 
 def softmax_backward(dweights, weights):
     """dscores_i = weights_i (dweights_i - sum_j dweights_j weights_j): every row of dscores sums to 0."""
-    return weights * (dweights - row_dot(dweights, weights))
+
+    def rows(dweights, weights, dscores):
+        np.subtract(dweights, row_dot(dweights, weights), out=dscores)
+        dscores *= weights
+
+    (dscores,) = by_rows(rows, dweights, weights, widths=weights.shape[-1:])
+    return dscores
 
 
 def log_softmax(scores, mask=None):
@@ -56,9 +69,21 @@ def logsumexp_backward(dout, scores, mask=None):
 
 def _from_peak(scores, mask):
     """Scores less the largest of their row, so that exp cannot overflow, and that peak (..., 1), 0 in a dead row."""
-    if mask is not None:
-        validate.boolean(mask)
-        scores = np.where(mask, scores, -np.inf)    # (..., S)
-    peak = scores.real.max(axis=-1, keepdims=True)  # (..., 1)
-    peak = np.where(np.isfinite(peak), peak, 0)     # (..., 1)
+    scores = _hidden(scores, mask)  # (..., S)
+    peak = _peak(scores)            # (..., 1)
     return scores - peak, peak
+
+
+def _hidden(scores, mask):
+    """-inf where nobody may look."""
+    validate.floating("scores", scores)
+    if mask is None:
+        return scores
+    validate.boolean(mask)
+    return np.where(mask, scores, -np.inf)          # (..., S)
+
+
+def _peak(scores):
+    """The largest of each row, 0 in a dead one."""
+    peak = scores.real.max(axis=-1, keepdims=True)  # (..., 1)
+    return np.where(np.isfinite(peak), peak, 0)     # (..., 1)

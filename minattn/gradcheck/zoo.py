@@ -233,7 +233,8 @@ WEIGHTS = "weights = softmax(add(scores, bias), mask) "
 DSCORES = "dscores = softmax_backward(dweights, weights)"
 DKEY = "dkey = unbroadcast(dscores.mT @ query, key)"
 DQUERY = "dquery = unbroadcast(dscores @ key, query)"
-ROW = "(dweights - row_dot(dweights, weights))"
+ROW_DOT = "row_dot(dweights, weights)"
+ROW = f"np.subtract(dweights, {ROW_DOT}, out=dscores)"
 GAINED = "dnormalized = np.multiply(dout, gain, out=dx)\n        # normalized = (x - mean)"
 RMS_GAINED = "dnormalized = dout * gain\n    # normalized = x * inverse_rms"
 RMS_DX = "inverse_rms * (dnormalized - through_rms), dgain"
@@ -341,11 +342,11 @@ ZOO = [
         "What is hidden has then taken its share of the sum, and the rest no longer sums to 1.",
         "weights = softmax(scores where the mask allows, -inf elsewhere)", "rows_sum_to_one"),
     Bug("masked scores are set to 0, not to -inf", SOFTMAX,
-        {"scores = np.where(mask, scores, -np.inf) ": "scores = np.where(mask, scores, 0) "}, "dot", "dead rows",
+        {"np.where(mask, scores, -np.inf)": "np.where(mask, scores, 0)"}, "dot", "dead rows",
         "exp(0) is 1, so a score of 0 is a share like any other: only exp(-inf) is 0.",
         "weights_s = 0 where the mask hides s", "naive"),
     Bug("the mask hides what may be seen", SOFTMAX,
-        {"scores = np.where(mask, scores, -np.inf) ": "scores = np.where(mask, -np.inf, scores) "}, "dot", "dead rows",
+        {"np.where(mask, scores, -np.inf)": "np.where(mask, -np.inf, scores)"}, "dot", "dead rows",
         "True means may look here and in F.scaled_dot_product_attention, but hidden in nn.MultiheadAttention.",
         "weights_s = 0 where mask_s is False", "naive"),
     Bug("causal mask inverted", DOT,
@@ -368,21 +369,22 @@ ZOO = [
         "forward returns the cache, backward is given it", "twice"),
     # softmax
     Bug("softmax backward divides by the batch size", SOFTMAX,
-        {"return weights * (dweights": "return weights / len(weights) * (dweights"}, "softmax", "plain",
+        {"dscores *= weights": "dscores *= weights / len(weights)"}, "softmax", "plain",
         "The mean over the batch belongs to the loss: a softmax knows no batch.",
         "dscores = weights (dweights - sum_s dweights_s weights_s)"),
-    Bug("only the diagonal of the softmax jacobian", SOFTMAX, {ROW: "(1 - weights) * dweights"}, "softmax", "plain",
+    Bug("only the diagonal of the softmax jacobian", SOFTMAX,
+        {ROW: "np.multiply(1 - weights, dweights, out=dscores)"}, "softmax", "plain",
         "Every score moves every weight of its row, by way of the sum: the Jacobian is a full matrix.",
         "dweights_i / dscores_j = weights_i ([i = j] - weights_j)"),
-    Bug("softmax backward forgets the sum over the row", SOFTMAX, {ROW: "dweights"}, "softmax", "plain",
+    Bug("softmax backward forgets the sum over the row", SOFTMAX, {ROW: "dscores[...] = dweights"}, "softmax", "plain",
         "Where one weight grows the others shrink: what the row sends back on average is taken off.",
         "dscores = weights (dweights - sum_s dweights_s weights_s)"),
     Bug("softmax backward sums over the wrong axis", SOFTMAX,
-        {ROW: "(dweights - (dweights * weights).sum(axis=-2, keepdims=True))"}, "softmax", "plain",
+        {ROW: ROW.replace(ROW_DOT, "(dweights * weights).sum(axis=-2, keepdims=True)")}, "softmax", "plain",
         "The softmax ran along the last axis, so its sum does in backward too.",
         "dscores_ts = weights_ts (dweights_ts - sum over s of dweights_ts weights_ts)"),
     Bug("softmax backward takes a mean over the row", SOFTMAX,
-        {ROW: "(dweights - (dweights * weights).mean(axis=-1, keepdims=True))"}, "softmax", "plain",
+        {ROW: ROW.replace(ROW_DOT, "(dweights * weights).mean(axis=-1, keepdims=True)")}, "softmax", "plain",
         "The weights are the average already: they sum to 1, and no second division is due.",
         "dscores = weights (dweights - sum_s dweights_s weights_s)"),
     # attention: additive

@@ -56,6 +56,13 @@ def test_sizes_that_differ_little_share_a_block():
     assert (near == 1).all()
 
 
+@pytest.mark.parametrize("size", [2**17, 2**17 + 1, 10**6, 2**20 - 1, 12_345_678])
+def test_a_block_is_hardly_larger_than_what_stands_in_it(size):
+    new((size,), np.uint8)
+    ((block, _),) = buffers._idle.items()
+    assert size <= block <= 1.125 * size
+
+
 def test_small_ones_and_those_of_a_device_are_as_always(monkeypatch):
     new((10, 10))
     assert idle() == 0

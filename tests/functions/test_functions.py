@@ -9,6 +9,7 @@ import pytest
 from minattn.functions import (
     FUNCTIONS,
     Loss,
+    add_into,
     conv1d,
     conv2d,
     cross_entropy,
@@ -31,6 +32,7 @@ from minattn.functions import (
     mse,
     mse_backward,
     part,
+    product,
     relu,
     rms_norm,
     sigmoid,
@@ -362,9 +364,10 @@ def test_gelu_tanh_of_nothing():
 
 
 def test_gelu_tanh_of_a_single_number():
-    out, gate = gelu_tanh(np.array(1.0))
-    assert out.shape == () and out == gate == pytest.approx(0.841192, abs=1e-6)
-    assert gelu_tanh_backward(np.array(2.0), np.array(1.0), gate).shape == ()
+    out, gate = gelu_tanh(np.array(2.0))
+    assert out.shape == () and out == 2 * gate and gate == pytest.approx(0.977299, abs=1e-6)
+    slope = gelu_tanh_backward(np.array(3.0), np.array(2.0), gate)
+    assert slope.shape == () and slope == pytest.approx(3 * 1.086099, abs=1e-5)
 
 
 @pytest.mark.parametrize("least", [0, 1, 2])
@@ -380,3 +383,15 @@ def test_a_plain_number_upstream_leaves_float32_what_it_is(upstream):
     logits, targets = np.ones((3, 4), np.float32), np.array([0, 3, 1])
     _, *needed = cross_entropy(logits, targets)
     assert cross_entropy_backward(upstream, *needed).dtype == np.float32
+
+
+@pytest.mark.parametrize("kinds", [(np.float32, np.float64), (np.float64, np.float32), (float, complex), (complex, float)])
+def test_sums_and_products_have_the_wider_kind(kinds):
+    """Where only one of the two is wider, as in a complex step at a bias alone."""
+    x, term = np.ones((2, 3), kinds[0]), np.full(3, 2, kinds[1])
+    wider = np.result_type(*kinds)
+    total, fits = add_into(x, term), kinds[0] == wider
+    assert total.dtype == wider and (total == 3).all() and np.shares_memory(total, x) == fits
+    assert add_into(x, None) is x
+    out = product(np.ones((2, 3), kinds[0]), np.ones((3, 4), kinds[1]))
+    assert out.dtype == wider and (out == 3).all()
