@@ -385,7 +385,9 @@ def test_a_plain_number_upstream_leaves_float32_what_it_is(upstream):
     assert cross_entropy_backward(upstream, *needed).dtype == np.float32
 
 
-@pytest.mark.parametrize("kinds", [(np.float32, np.float64), (np.float64, np.float32), (float, complex), (complex, float)])
+@pytest.mark.parametrize(
+    "kinds", [(np.float32, np.float64), (np.float64, np.float32), (float, complex), (complex, float)]
+)
 def test_sums_and_products_have_the_wider_kind(kinds):
     """Where only one of the two is wider, as in a complex step at a bias alone."""
     x, term = np.ones((2, 3), kinds[0]), np.full(3, 2, kinds[1])
