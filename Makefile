@@ -12,9 +12,9 @@ export VECLIB_MAXIMUM_THREADS = 1
 help:
 	@echo "make demo    train both readers and draw what attention buys (3 minutes)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
-	@echo "make test    the whole test suite (about two minutes)"
+	@echo "make test    the whole test suite (about four minutes)"
 	@echo "make long    proofs over many more seeds: what the checker says about right gradients and about noise (3 minutes)"
-	@echo "make mutate  change one thing at a time in the formulas: a test must notice (10 minutes)"
+	@echo "make mutate  change one thing at a time in the formulas: a test must notice (an hour)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
 	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"

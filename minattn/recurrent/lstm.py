@@ -158,7 +158,7 @@ def move_backward(dstate, slope, out=None):
     dhidden, dnew = dstate
     # hidden = o * tanh(new)
     dnew = dnew + dhidden * slope.hidden
-    # new = f * cell + i * g, hidden = o * tanh(new)
+    # new = f * cell + i * g, hidden = o * tanh(new): the first three gates make the cell, the last what is shown
     dtotal = np.multiply(dnew, slope.total, out=out)
     np.multiply(dhidden, slope.total[3], out=dtotal[3])
     dcell = dnew * slope.cell
@@ -206,7 +206,7 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     def read(some):
         size = some.stop - some.start
         rows = time_first(inputs[some]).reshape(T * size, I)                                     # (T b, I)
-        projected = add_into(product(rows, W_input), b).reshape(4, T, size, N)                           # (4, T, b, N)
+        projected = add_into(product(rows, W_input), b).reshape(4, T, size, N)                   # (4, T, b, N)
         zeros = np.zeros_like(projected[0, 0])                                                   # (b, N)
         start = State(zeros, zeros) if state is None else State(*(part[some] for part in state))
         here = [None if step is None else step[some] for step in real]                           # (b, 1) each
