@@ -18,7 +18,8 @@ OTHERS = {
 }  # fmt: skip
 ROWS = {ast.Tuple: "elts", ast.List: "elts", ast.Call: "args"}
 REDUCING = {"sum", "mean", "max", "min", "any", "all", "astype", "copy"}
-ALIKE = {"maximum", "minimum", "max", "min", "isinstance", "swapaxes"}  # whatever the order
+ALIKE = {"maximum", "minimum", "max", "min", "isinstance", "swapaxes", "multiply", "add", "row_dot", "result_type"}
+ALIKE |= {"broadcast_shapes"}  # whatever the order
 CHOOSING = {"where", "maximum", "minimum", "max", "min"}
 
 

@@ -24,13 +24,13 @@ def layer_norm(x, gain, bias=None, eps=EPS):
     def rows(x, out, normalized, inverse_std):
         centered = np.subtract(x, row_sum(x) / M, out=normalized)          # (..., M)
         variance = row_dot(centered, centered) / M                         # (..., 1)
-        inverse_std[...] = 1 / np.sqrt(variance + float(eps))              # (..., 1)
+        inverse_std[...] = 1 / np.sqrt(variance + eps)                     # (..., 1)
         normalized *= inverse_std                                          # (..., M)
         np.multiply(gain, normalized, out=out)                             # (..., M)
         if bias is not None:
             out += bias                                                    # (..., M)
 
-    return tuple(by_rows(rows, x, widths=(M, M, 1), dtype=dtype))
+    return by_rows(rows, x, widths=(M, M, 1), dtype=dtype)
 
 
 def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):

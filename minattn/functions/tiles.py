@@ -14,7 +14,7 @@ SHARED = 2**19  # numbers from which on several cores are quicker than one
 
 
 def by_rows(function, *arrays, widths, spare=0, dtype=None):
-    """function(*arrays, *results, *spares) fills its results -> list of arrays (..., width), one for each of widths.
+    """function(*arrays, *results, *spares) fills its results -> tuple of arrays (..., width), one for each of widths.
 
     All arrays have the same leading axes, the first is the largest, and each row answers for itself. spare: how many
     arrays like the first result it may write to besides; dtype: of the results, if not that of the arrays. Arrays of a
@@ -27,7 +27,7 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
     shared = size >= SHARED and threads.count() > 1
     if (size <= TILE and not shared) or not isinstance(first, np.ndarray):
         function(*arrays, *results, *[np.empty_like(results[0]) for _ in range(spare)])
-        return results
+        return tuple(results)
     rows = [x.reshape(-1, x.shape[-1]) for x in (*arrays, *results)]
     step = max(1, TILE * len(rows[0]) // size)
 
@@ -41,4 +41,4 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
         threads.share(work, len(rows[0]))
     else:
         work(slice(0, len(rows[0])))
-    return results
+    return tuple(results)

@@ -616,7 +616,7 @@ ZOO = [
         "A norm estimates nothing: it divides by M, and trained weights expect that.",
         "var = sum (x - mean)^2 / M", "output"),
     Bug("layer norm: eps stands outside the root", NORM,
-        {"1 / np.sqrt(variance + float(eps))": "1 / (np.sqrt(variance) + float(eps))"}, "layer_norm", "no bias",
+        {"1 / np.sqrt(variance + eps)": "1 / (np.sqrt(variance) + eps)"}, "layer_norm", "no bias",
         "Inside the root it keeps the slope finite where all x are equal; outside, backward is another one too.",
         "normalized = (x - mean) / sqrt(var + eps)"),
     Bug("layer norm: the gain's gradient is that of the bias", NORM,

@@ -179,3 +179,13 @@ def test_a_wider_bias_makes_all_wider(rng):
     query, key, value, _ = inputs(rng, np.float32)
     context, _ = fused.forward({}, query, key, value, np.zeros((T, S)))
     assert context.dtype == np.float64
+
+
+def test_values_of_more_sequences_than_queries_and_keys(rng):
+    query, key, value = rng.normal(size=(T, D)), rng.normal(size=(S, D)), rng.normal(size=(B, H, S, E))
+    results = []
+    for op in (dot, fused):
+        context, cache = op.forward({}, query, key, value)
+        results.append([context, *op.backward(np.cos(context), cache)[0][:3]])
+    for one, other in zip(*results, strict=True):
+        assert one.shape == other.shape and np.allclose(one, other, rtol=0, atol=1e-12)

@@ -10,6 +10,7 @@ from laws import close, fresh, params_of, run
 from minattn import masks, tree
 from minattn.attention import (
     VARIANTS,
+    additive,
     blockwise,
     concat,
     cosine,
@@ -251,3 +252,23 @@ def test_attend_begins_at_the_first_place():
 def test_errors(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+@pytest.mark.parametrize("T", [1, 2, 3])
+def test_additive_queries_together_are_those_asked_one_by_one(T):
+    """One query at a time goes its own way in backward; a score of two features is as wide as two queries are many."""
+    rng = np.random.default_rng(0)
+    params = additive.init(rng, N=4, D=5, A=2)
+    query, key, value = rng.normal(size=(2, T, 4)), rng.normal(size=(2, 6, 5)), rng.normal(size=(2, 6, 7))
+    dcontext = rng.normal(size=(2, T, 7))
+    context, cache = additive.forward(params, query, key, value)
+    (dquery, *drest, _), dparams = additive.backward(dcontext, cache)
+    total = None
+    for t in range(T):
+        one = slice(t, t + 1)
+        alone, cache = additive.forward(params, query[:, one], key, value)
+        (dalone, *dothers, _), dmore = additive.backward(dcontext[:, one], cache)
+        assert np.allclose(alone, context[:, one], atol=1e-14) and np.allclose(dalone, dquery[:, one], atol=1e-14)
+        total = tree.add(total, [dothers, dmore])
+    for (path, x), (_, y) in zip(tree.leaves(total), tree.leaves([drest, dparams]), strict=True):
+        assert np.allclose(x, y, atol=1e-13), path

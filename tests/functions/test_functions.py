@@ -24,6 +24,7 @@ from minattn.functions import (
     gelu_tanh,
     gelu_tanh_backward,
     layer_norm,
+    layer_norm_backward,
     linear,
     log_softmax,
     logsumexp,
@@ -385,9 +386,12 @@ def test_a_plain_number_upstream_leaves_float32_what_it_is(upstream):
     assert cross_entropy_backward(upstream, *needed).dtype == np.float32
 
 
-@pytest.mark.parametrize(
+MIXED = pytest.mark.parametrize(
     "kinds", [(np.float32, np.float64), (np.float64, np.float32), (float, complex), (complex, float)]
 )
+
+
+@MIXED
 def test_sums_and_products_have_the_wider_kind(kinds):
     """Where only one of the two is wider, as in a complex step at a bias alone."""
     x, term = np.ones((2, 3), kinds[0]), np.full(3, 2, kinds[1])
@@ -397,3 +401,35 @@ def test_sums_and_products_have_the_wider_kind(kinds):
     assert add_into(x, None) is x
     out = product(np.ones((2, 3), kinds[0]), np.ones((3, 4), kinds[1]))
     assert out.dtype == wider and (out == 3).all()
+
+
+@MIXED
+def test_norms_of_mixed_kinds_have_the_wider(kinds):
+    x, gain = RNG.normal(size=(3, 4)).astype(kinds[0]), RNG.normal(size=4).astype(kinds[1])
+    wider = np.result_type(*kinds)
+    expected = layer_norm(x.astype(wider), gain.astype(wider), gain.astype(wider))
+    for bias in (gain, gain.astype(wider)):
+        for one, other in zip(layer_norm(x, gain, bias), expected, strict=True):
+            assert one.dtype == wider and np.allclose(one, other, rtol=1e-5)
+    dout, (_, normalized, inverse_std) = RNG.normal(size=(3, 4)), layer_norm(x, gain)
+    for narrow in ("dout", "normalized", "gain"):
+        arrays = {"dout": dout, "normalized": normalized.real, "gain": gain.real}
+        arrays = {name: a.astype(np.float32 if name == narrow else np.float64) for name, a in arrays.items()}
+        dx, *_ = layer_norm_backward(arrays["dout"], arrays["normalized"], inverse_std.real, arrays["gain"])
+        assert dx.dtype == np.result_type(*arrays.values())
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64, np.int64])
+def test_targets_of_every_kind_of_integer(kind):
+    logits, targets = RNG.normal(size=(7, 100)), np.arange(7) * 14
+    loss, *needed = cross_entropy(logits, targets.astype(kind))
+    expected, *_ = cross_entropy(logits, targets)
+    assert loss.mean == expected.mean
+    dlogits = cross_entropy_backward(Loss(mean=1), *needed)
+    assert (dlogits[np.arange(7), targets] < 0).all()
+
+
+def test_a_row_that_rules_everything_out_is_infinitely_surprised():
+    logits = np.array([[-np.inf, -np.inf, -np.inf], [800.0, 0.0, -800.0]])
+    loss, *needed = cross_entropy(logits, np.array([1, 2]))
+    assert loss.sum == np.inf and np.isfinite(cross_entropy_backward(Loss(sum=1, mean=None), *needed)).all()
