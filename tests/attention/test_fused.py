@@ -55,6 +55,8 @@ HOSTILE = {
     "scores of 1e4": lambda rng: {"given": inputs(rng, spread=3000.0)},
     "one row far up": lambda rng: {"bias": np.where(np.arange(T)[:, None] == 3, 5000.0, 0.0) + np.zeros(S)},
     "one row far down": lambda rng: {"bias": np.where(np.arange(T)[:, None] == 3, -5000.0, 0.0) + np.zeros(S)},
+    "far down under a mask": lambda rng: {
+        "bias": np.where(np.arange(T)[:, None] == 3, -5000.0, 0.0) + np.zeros(S), "mask": np.arange(S) <= 40},
     "what is hidden is far up": lambda rng: {
         "bias": np.where(np.arange(S) > 40, 9000.0, 0.0) + np.zeros((T, 1)), "mask": np.arange(S) <= 40},
     "dead rows far up": lambda rng: {
@@ -80,7 +82,13 @@ def test_scores_that_need_the_peak(rng, hostile, settings, dtype):
             assert not context.any() and not any(g.any() for g in fused.backward(given[3], cache)[0][:3])
             return
         errors, cache = both(rng, given=given, **case, **settings)
-    far = hostile in ("rows offset by 2000", "scores of 1e4", "one row far up", "one row far down")
+    far = hostile in (
+        "rows offset by 2000",
+        "scores of 1e4",
+        "one row far up",
+        "one row far down",
+        "far down under a mask",
+    )
     # scores of some thousands are rounded to as many epsilons before anything is done with them
     digits = 1e4 if far else 100
     assert max(errors) < digits * np.finfo(dtype).eps and (not far or not np.isnan(cache.peak).all())
@@ -179,6 +187,18 @@ def test_a_wider_bias_makes_all_wider(rng):
     query, key, value, _ = inputs(rng, np.float32)
     context, _ = fused.forward({}, query, key, value, np.zeros((T, S)))
     assert context.dtype == np.float64
+
+
+@pytest.mark.parametrize("wide", ["query", "key", "value", "bias"])
+def test_one_wider_input_makes_everything_wider(rng, wide):
+    names = {"query": (T, D), "key": (S, D), "value": (S, E), "bias": (T, S)}
+    arrays = [rng.normal(size=n).astype(np.float64 if name == wide else np.float32) for name, n in names.items()]
+    for keep in (True, False):
+        context, cache = fused.forward({}, *arrays, keep=keep)
+        expected, plain = dot.forward({}, *arrays)
+        gradients = [*fused.backward(expected, cache)[0], *dot.backward(expected, plain)[0]]
+        for one, other in ((context, expected), *zip(gradients[:4], gradients[4:], strict=True)):
+            assert one.dtype == other.dtype == np.float64 and np.allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_values_of_more_sequences_than_queries_and_keys(rng):

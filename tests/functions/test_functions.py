@@ -433,3 +433,9 @@ def test_a_row_that_rules_everything_out_is_infinitely_surprised():
     logits = np.array([[-np.inf, -np.inf, -np.inf], [800.0, 0.0, -800.0]])
     loss, *needed = cross_entropy(logits, np.array([1, 2]))
     assert loss.sum == np.inf and np.isfinite(cross_entropy_backward(Loss(sum=1, mean=None), *needed)).all()
+
+
+@pytest.mark.parametrize("function", [softmax, log_softmax, logsumexp])
+def test_scores_have_fractions(function):
+    with pytest.raises(TypeError, match="scores must be floating but has dtype int64"):
+        function(np.arange(3))
