@@ -233,7 +233,7 @@ def _flow(dout, cache, part, keep):
         # total = projected + hidden @ W_hidden
         return dtotal, State(np.add.reduce(dtotal @ W_hidden_T), dcell)
 
-    here = tree.map(lambda d: d[part.where], tuple(dout))
+    here = tree.map(lambda d: d[part.where], dout)
     return unroll_backward(State, each, here, part.unrolled, slopes_of, keep)
 
 

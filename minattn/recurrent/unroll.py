@@ -91,7 +91,7 @@ def project_backward(dout, inputs, W_input, b):
     return time_first(dinputs), dW_input, db
 
 
-def unroll(step, params, projected, state, real, reverse=False):
+def unroll(step, params, projected, state, real, reverse):
     """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache. Steps may write over projected."""
     T = projected.shape[1]
     dtype = np.result_type(*(x.dtype for x in (projected, *state, *params.values())))

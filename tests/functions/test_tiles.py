@@ -18,7 +18,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize("tile", [1, 12, 30])
+@pytest.mark.parametrize("tile", [1, 12, 18, 30])  # a row, and 2, 3 and 5 of 20
 def test_tiles_give_the_same(monkeypatch, name, number, tile):
     op, inputs = pair(*FUNCTIONS[name]), CASES[name]
 

@@ -6,7 +6,7 @@ import pytest
 from minattn import threads, tree
 from minattn.functions import sigmoid
 from minattn.op import bind, initialise
-from minattn.recurrent import CELLS, bidirectional, gru, layers, lstm, rnn
+from minattn.recurrent import CELLS, bidirectional, gru, layers, lstm, rnn, unroll
 
 RNG = np.random.default_rng(0)
 B, T, I, N = 3, 6, 2, 4
@@ -74,8 +74,9 @@ def test_reach_is_the_gradient_at_the_state_after_each_step(cell):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 8])
 def test_the_lstm_over_a_sequence_is_its_step_after_step(number, monkeypatch):
-    """`forward` lays the gates out in another way, and may share the batch among threads."""
+    """`forward` lays the gates out in another way, and may share the batch among threads; slopes in any number."""
     monkeypatch.setattr(lstm, "WORTH", 0)
+    monkeypatch.setattr(unroll, "TILE", number)
     params, inputs, start = setting(lstm)
     projected, state, steps, hidden = inputs @ params["W_input"] + params["b"], start, [], []
     for t in range(T):
