@@ -49,7 +49,7 @@ def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
         dx -= through_std
         dx *= inverse_std
 
-    dtype = np.result_type(dout.dtype, normalized.dtype, gain.dtype)
+    dtype = np.result_type(dout.dtype, normalized.dtype, inverse_std.dtype, gain.dtype)
     (dx,) = by_rows(rows, dout, normalized, inverse_std, widths=(M,), spare=1, dtype=dtype)
     return dx, dgain, dbias
 

@@ -412,10 +412,10 @@ def test_norms_of_mixed_kinds_have_the_wider(kinds):
         for one, other in zip(layer_norm(x, gain, bias), expected, strict=True):
             assert one.dtype == wider and np.allclose(one, other, rtol=1e-5)
     dout, (_, normalized, inverse_std) = RNG.normal(size=(3, 4)), layer_norm(x, gain)
-    for narrow in ("dout", "normalized", "gain"):
-        arrays = {"dout": dout, "normalized": normalized.real, "gain": gain.real}
-        arrays = {name: a.astype(np.float32 if name == narrow else np.float64) for name, a in arrays.items()}
-        dx, *_ = layer_norm_backward(arrays["dout"], arrays["normalized"], inverse_std.real, arrays["gain"])
+    for wide in ("dout", "normalized", "inverse_std", "gain"):
+        arrays = {"dout": dout, "normalized": normalized.real, "inverse_std": inverse_std.real, "gain": gain.real}
+        arrays = {name: a.astype(np.float64 if name == wide else np.float32) for name, a in arrays.items()}
+        dx, *_ = layer_norm_backward(**arrays)
         assert dx.dtype == np.result_type(*arrays.values())
 
 
