@@ -50,6 +50,20 @@ def test_equals_dot_whatever_the_tiles(rng, settings, mask):
     assert np.abs(cache.weights - plain.weights).max() < 1e-14
 
 
+@pytest.mark.parametrize("settings", [{}, *SETTINGS], ids=str)
+@pytest.mark.parametrize("mask", [None, masks.causal(offset=0), masks.window(3, 2, offset=5), "array"], ids=str)
+def test_what_stood_in_memory_before_does_not_matter(rng, settings, mask, monkeypatch):
+    """Under some of these masks there are keys at which nobody looks: they have to be told that their gradient is 0."""
+
+    def used(like, shape, dtype):
+        return np.full(shape, np.nan, dtype)
+
+    monkeypatch.setattr(fused.buffers, "empty", used)
+    mask = rng.random((T, S)) < 0.5 if mask == "array" else mask
+    errors, _ = both(rng, mask, **settings)
+    assert max(errors) < 1e-13
+
+
 HOSTILE = {
     "rows offset by 2000": lambda rng: {"bias": 2000 * rng.choice([-1.0, 0.0, 1.0], size=(B, H, T, 1)) + np.zeros(S)},
     "scores of 1e4": lambda rng: {"given": inputs(rng, spread=3000.0)},
