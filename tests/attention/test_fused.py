@@ -45,7 +45,7 @@ SETTINGS = [{"keep": keep, "tile": tile} for keep in (True, False) for tile in (
 @pytest.mark.parametrize("mask", [None, masks.causal(offset=20), masks.window(9, 4), masks.padding([70, 31])], ids=str)
 def test_equals_dot_whatever_the_tiles(rng, settings, mask):
     errors, cache = both(rng, mask, **settings)
-    assert max(errors) < 1e-13 and np.isnan(cache.peak).all()
+    assert np.max(errors) < 1e-13 and np.isnan(cache.peak).all()
     _, plain = dot.forward({}, *cache[:4], mask=mask)
     assert np.abs(cache.weights - plain.weights).max() < 1e-14
 
@@ -61,7 +61,7 @@ def test_what_stood_in_memory_before_does_not_matter(rng, settings, mask, monkey
     monkeypatch.setattr(fused.buffers, "empty", used)
     mask = rng.random((T, S)) < 0.5 if mask == "array" else mask
     errors, _ = both(rng, mask, **settings)
-    assert max(errors) < 1e-13
+    assert np.max(errors) < 1e-13
 
 
 HOSTILE = {
@@ -105,7 +105,7 @@ def test_scores_that_need_the_peak(rng, hostile, settings, dtype):
     )
     # scores of some thousands are rounded to as many epsilons before anything is done with them
     digits = 1e4 if far else 100
-    assert max(errors) < digits * np.finfo(dtype).eps and (not far or not np.isnan(cache.peak).all())
+    assert np.max(errors) < digits * np.finfo(dtype).eps and (not far or not np.isnan(cache.peak).all())
 
 
 def test_without_the_guard_far_scores_are_wrong(rng, monkeypatch):
@@ -122,7 +122,7 @@ def test_totals_at_the_edge_of_the_guard(rng):
     """Just inside nothing is done again, and all digits are there."""
     for exponent in (-33, 27):  # e^-33 S and e^27 S lie between 1e-15 and 1e15
         errors, cache = both(rng, bias=np.full((T, 1), float(exponent)) + np.zeros(S))
-        assert max(errors) < 1e-13 and np.isnan(cache.peak).all()
+        assert np.max(errors) < 1e-13 and np.isnan(cache.peak).all()
 
 
 def test_a_key_that_only_some_may_see_may_be_nan(rng):
