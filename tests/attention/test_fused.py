@@ -38,7 +38,9 @@ def both(rng, mask=None, bias=None, given=None, **settings):
     return [np.abs(a - b).max() / np.abs(a).max() for a, b in zip(*results, strict=True)], cache
 
 
-SETTINGS = [{"keep": keep, "tile": tile} for keep in (True, False) for tile in (2**17, 200, 7)]
+SETTINGS = [
+    {"keep": keep, "tile": tile} for keep in (True, False) for tile in (2**17, 14000, 200, 7)
+]  # all heads, 4 of 6, parts of 1
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
