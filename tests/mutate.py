@@ -90,6 +90,7 @@ class Gate:
             item
             for item in self.items
             if any(called == file and mutant.start in (None, start) for called, start in self.calls[item])
+            or (mutant.start is None and mutant.key[2].endswith(("True", "False")))  # a promise that others read
         ]
         return sorted(able, key=lambda item: (-kills[item, mutant.key[:2]], self.price[item]))
 
