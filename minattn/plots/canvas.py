@@ -2,8 +2,11 @@
 
 import contextlib
 import itertools
+import unicodedata
 
 import numpy as np
+
+from minattn.plots import fonts
 
 LONGEST = 16  # characters of a token that are shown
 SMALLEST = 6.0  # points: smaller letters cannot be read
@@ -39,7 +42,9 @@ def axes(ax, size):
 
 
 def to_host(array):
-    """A NumPy array, also of one that lies on a graphics card."""
+    """A NumPy array, also of one that lies on a graphics card, or of several of them."""
+    if isinstance(array, list | tuple) and any(hasattr(part, "get") for part in array):
+        return np.stack([to_host(part) for part in array])
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
@@ -80,8 +85,17 @@ def visible(token):
     start = len(text) - len(text.lstrip(" "))
     end = len(text) - start - len(body)
     body = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in body)
-    text = "␣" * start + body + "␣" * end
+    return "␣" * start + body + "␣" * end
+
+
+def shorten(text):
+    """No more of a token than LONGEST characters."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def letters(text):
+    """How many Latin letters are as wide as the text: those of Chinese, Japanese and Korean are square."""
+    return sum(1.5 if unicodedata.east_asian_width(c) in "FW" else 1 for c in text)
 
 
 def label_steps(axis, tokens):
@@ -89,10 +103,11 @@ def label_steps(axis, tokens):
 
     Where they do not fit side by side along x, those that are too long are turned upright, or all if they are many.
     Then the letters shrink, down to SMALLEST points. Where that is not enough either, every 2nd, 5th, 10th, 20th ...
-    token is written, counted from the first.
+    token is written, counted from the first. Where no font has the letters of a token, its code points are.
     """
-    tokens = [visible(token) for token in tokens]
     ax, text = axis.axes, axis.get_major_ticks(1)[0].label1
+    tokens, family, lacking = fonts.legible([visible(token) for token in tokens], text.get_fontfamily())
+    tokens = [shorten(token) for token in tokens]
     across = axis.axis_name == "x"
     extent = ax.get_window_extent()
     points = (extent.width if across else extent.height) * 72 / ax.figure.dpi
@@ -100,7 +115,7 @@ def label_steps(axis, tokens):
 
     # Everything in units of the letters' size: the room for each token, and what it needs lying or standing.
     room, stand = points / (len(tokens) * usual), 1.15
-    lying = np.array([0.7 * len(token) + 0.4 for token in tokens]) if across else np.full(len(tokens), stand)
+    lying = np.array([0.7 * letters(token) + 0.4 for token in tokens]) if across else np.full(len(tokens), stand)
     turned = lying > max(stand, room / 0.8)
     if turned.mean() > 0.125:
         turned[:] = True
@@ -108,11 +123,11 @@ def label_steps(axis, tokens):
     size = min(usual, max(SMALLEST, usual * room / need))
     step = thin(len(tokens), points / (need * size))
 
-    # The caller's font may lack "␣"; the one that comes with matplotlib has it.
-    family = list(dict.fromkeys([*text.get_fontfamily(), "DejaVu Sans"]))
     axis.set_ticks(range(0, len(tokens), step), tokens[::step], fontsize=size, fontfamily=family, **VERBATIM)
     for tick, upright in zip(axis.get_ticklabels(), turned[::step], strict=True):
         tick.set_rotation(90 if upright else 0)
+    if lacking:
+        _advise(ax)
 
 
 def number_steps(axis):
@@ -149,18 +164,37 @@ def legend(ax, title=None):
     lines = [line for line in ax.get_lines() if not line.get_label().startswith(("_child", "_nolegend_"))]
     box = ax.legend(lines, [str(i) for i in range(len(lines))], title=title, handlelength=3.5)
     for text, line in zip(box.get_texts(), lines, strict=True):
-        text.set(text=line.get_label(), **VERBATIM)
+        write(ax, text, line.get_label(), **VERBATIM)
+
+
+def write(ax, text, words, **look):
+    """Let a matplotlib Text beside these Axes say the words, in fonts that have their letters."""
+    (words,), family, lacking = fonts.legible([words], text.get_fontfamily())
+    text.set(text=words, fontfamily=family, **look)
+    if lacking:
+        _advise(ax)
 
 
 def finish(ax, title, xlabel, ylabel):
-    """What the figure and its axes say."""
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    """What the figure and its axes say; what has been advised stays below."""
+    advised = fonts.ADVICE in ax.get_xlabel()
+    write(ax, ax.xaxis.label, xlabel)
+    write(ax, ax.yaxis.label, ylabel)
     if title is not None:
-        ax.set_title(title, wrap=True)
+        write(ax, ax.title, title, wrap=True)
+    if advised:
+        _advise(ax)
+
+
+def _advise(ax):
+    """Below the x axis, once in a figure: why there are code points, and what to do about them."""
+    label = ax.xaxis.label
+    others = (other for other in ax.figure.axes if other is not ax)
+    if not any(fonts.ADVICE in text.get_text() for text in (label, *(other.xaxis.label for other in others))):
+        label.set(text=f"{label.get_text()}\n{fonts.ADVICE}".strip(), wrap=True)
 
 
 def inches(steps, each, margin, tokens=None):
     """The side of a figure: so much for each step, room for labels beside them, neither tiny nor huge."""
-    longest = max((len(visible(token)) for token in tokens or ()), default=0)
+    longest = max((letters(shorten(visible(token))) for token in tokens or ()), default=0)
     return min(max(steps * each + margin + (0.08 * longest if longest > 3 else 0), 3.2), 16.0)

@@ -1,23 +1,10 @@
 """Gradient flow stands on a log axis, and what cannot stand there is left out without a word of warning."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
 from minattn.plots import gradient_flow
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """No figure stays open, and no setting of matplotlib changes."""
-    before = dict(matplotlib.rcParams)
-    yield
-    pyplot.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 def entries(ax):

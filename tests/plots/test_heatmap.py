@@ -4,9 +4,6 @@ import subprocess
 import sys
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -16,15 +13,6 @@ from minattn import masks
 from minattn.plots import heatmap
 
 TOKENS = ["$a_b$", "100%", "\\alpha^2", "_x", "{", "a b"]
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """No figure stays open, and no setting of matplotlib changes."""
-    before = dict(matplotlib.rcParams)
-    yield
-    pyplot.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.fixture
