@@ -24,8 +24,18 @@ VERBATIM = {"parse_math": False, "usetex": False}
 @contextlib.contextmanager
 def axes(ax, size):
     """The Axes to draw on: the caller's, or that of a new figure (inches), which is closed again if drawing fails."""
-    if ax is not None:
+    with grid(None if ax is None else [ax], size, 1, 1) as (ax,):
         yield ax
+
+
+@contextlib.contextmanager
+def grid(axes, size, number, columns):
+    """So many Axes in a row, as an array: the caller's, or those of a new figure, so many beside each other."""
+    if axes is not None:
+        axes = np.asarray(axes, dtype=object).ravel()
+        if len(axes) != number:
+            raise ValueError(f"axes has {len(axes)} Axes but there are {number} panels to draw")
+        yield axes
         return
     try:
         from matplotlib import pyplot
@@ -33,9 +43,11 @@ def axes(ax, size):
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise ModuleNotFoundError('figures need matplotlib: pip install "minattn[plots]"', name="matplotlib") from None
-    figure, ax = pyplot.subplots(figsize=size, layout="constrained")
+    figure, axes = pyplot.subplots(-(-number // columns), columns, figsize=size, layout="constrained", squeeze=False)
     try:
-        yield ax
+        for ax in axes.flat[number:]:
+            ax.remove()
+        yield axes.ravel()[:number]
     except BaseException:
         pyplot.close(figure)
         raise
@@ -184,6 +196,20 @@ def finish(ax, title, xlabel, ylabel):
         write(ax, ax.title, title, wrap=True)
     if advised:
         _advise(ax)
+
+
+def finish_figure(axes, title, xlabel, ylabel):
+    """What a figure of many panels says; what any of them has been advised stands once, below all."""
+    figure, first = axes[0].figure, axes[0]
+    write(first, figure.supylabel(ylabel), ylabel)
+    if title is not None:
+        write(first, figure.suptitle(title), title, wrap=True)
+    below = figure.supxlabel(xlabel)
+    write(first, below, xlabel)
+    for label in (ax.xaxis.label for ax in axes):
+        if fonts.ADVICE in label.get_text():
+            label.set_text(label.get_text().replace(fonts.ADVICE, "").strip())
+            below.set_text(f"{below.get_text()}\n{fonts.ADVICE}")
 
 
 def _advise(ax):
