@@ -171,10 +171,14 @@ def style(i, values):
     }
 
 
-def legend(ax, title=None):
-    """The names of all lines that have one, though they begin with "_", which matplotlib would leave out."""
+def legend(ax, title=None, foot=0.0):
+    """The names of all lines that have one, though they begin with "_", which matplotlib would leave out.
+
+    foot: the share of the height, from below, where the legend may not stand.
+    """
     lines = [line for line in ax.get_lines() if not line.get_label().startswith(("_child", "_nolegend_"))]
-    box = ax.legend(lines, [str(i) for i in range(len(lines))], title=title, handlelength=3.5)
+    names, room = [str(i) for i in range(len(lines))], (0, foot, 1, 1 - foot)
+    box = ax.legend(lines, names, title=title, handlelength=3.5, loc="best", bbox_to_anchor=room)
     for text, line in zip(box.get_texts(), lines, strict=True):
         write(ax, text, line.get_label(), **VERBATIM)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from minattn.plots import canvas
 
+ROWS, HEIGHT = 10, 0.03  # rows of marks at the foot, and the share of the figure's height that each takes
+
 
 def gradient_flow(
     norms,
@@ -50,7 +52,7 @@ def gradient_flow(
     if tokens is not None and len(tokens) != S:
         raise ValueError(f"tokens has {len(tokens)} labels but norms has S={S} source positions")
 
-    with canvas.axes(ax, (canvas.inches(S, 0.17, 1.5) if tokens else 7.0, 4.2)) as ax:
+    with canvas.axes(ax, (max(canvas.inches(S, 0.17, 1.5), 5.0) if tokens else 7.0, 4.2)) as ax:
         ax.set_yscale("log")
         before, spread, marked = len(ax.get_lines()), False, False
         for i, (name, (key, band)) in enumerate(zip(names, bands.items(), strict=True), start=before):
@@ -71,10 +73,10 @@ def gradient_flow(
             canvas.number_steps(ax.xaxis)
         else:
             canvas.label_steps(ax.xaxis, tokens)
-        if marked:
-            ax.margins(y=0.05 + 0.03 * min(len(ax.get_lines()), 10))  # no line runs through the marks
+        rows = min(len(ax.get_lines()), ROWS) if marked else 0
+        ax.margins(y=0.05 + HEIGHT * rows)  # no line runs through the marks
         meaning = ["line: median, band: middle half"] * spread + ["at the foot: triangle 0, cross not finite"] * marked
-        canvas.legend(ax, title="\n".join(meaning) or None)
+        canvas.legend(ax, title="\n".join(meaning) or None, foot=HEIGHT * rows)
         canvas.finish(ax, title, xlabel, ylabel)
     return ax
 
@@ -106,6 +108,6 @@ def _mark_gaps(ax, norms, colour, i):
     for places, marker in ((empty & ~broken, "v"), (empty & broken, "x")):
         places = np.flatnonzero(places)
         if places.size:
-            height = np.full(len(places), 0.02 + 0.03 * (i % 10))
+            height = np.full(len(places), HEIGHT * (i % ROWS + 0.7))
             ax.scatter(places, height, s=22, color=colour, marker=marker, transform=ax.get_xaxis_transform(), zorder=3)
     return bool(empty.any())
