@@ -33,6 +33,12 @@ def test_one_over_the_root_of_D_makes_all_sizes_alike_and_no_scale_does_not():
     assert (measured.gradient[1:, 0] < measured.gradient[:-1, 0] / 2).all()
 
 
+def test_the_usual_scale_is_one_over_the_root_of_D():
+    measured = measure(64, [1 / 8], **SMALL)
+    np.testing.assert_array_equal(measured.usual_entropy, measured.entropy)
+    np.testing.assert_array_equal(measured.usual_gradient, measured.gradient)
+
+
 def test_the_entropy_is_that_of_the_weights():
     measured = measure(2, [0.7], S=3, queries=1, rng=5)
     rng = np.random.default_rng(5)
