@@ -34,7 +34,7 @@ def legible(texts, families):
     families = list(dict.fromkeys([*families, OURS]))
     if all(text.isascii() for text in texts):
         return list(texts), families, False
-    known = set().union(*map(_characters_of, families))
+    known = {ord("\n")}.union(*map(_characters_of, families))
     for text in texts:
         while (font := _font_with(frozenset(map(ord, text)) - known)) is not None:
             families.append(font.family)

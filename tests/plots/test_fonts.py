@@ -61,6 +61,10 @@ def test_names_and_what_the_axes_say_are_legible_too(bare):
     assert ax.get_xlabel() == f"x U+6CE8\n{fonts.ADVICE}"
 
 
+def test_a_line_break_in_a_title_is_no_letter(bare):
+    assert fonts.legible(["1/√D\nand 注"], ["sans-serif"])[0] == ["1/√D\nand U+6CE8"]
+
+
 def test_one_figure_advises_once(bare):
     from matplotlib import pyplot
 
