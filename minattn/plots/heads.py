@@ -67,7 +67,8 @@ def heads(
     number, columns = math.prod(shape), min(shape[-1], WIDE if len(shape) == 1 else shape[-1])
     rows = -(-number // columns)
     side = min(max(14 / max(rows, columns), 1.1), 2.4)
-    size = canvas.inches(columns, side, 1.8, queries), canvas.inches(rows, side, 1.2, keys)
+    ragged = 1.0 if number % columns and keys else 0.0  # then labels stand below the last row but one, too
+    size = canvas.inches(columns, side, 1.8, queries), canvas.inches(rows, side, 1.2 + ragged, keys)
 
     with canvas.grid(axes, size, number, columns) as panels:
         roomy = min(_inches(ax) for ax in panels) >= ROOM
