@@ -24,7 +24,7 @@ from minattn.plots import curves, gradient_flow, heads, heatmap, positions, satu
 BASELINE = Path(__file__).with_name("baseline")
 MADE_BY = "matplotlib " + ".".join(matplotlib.__version__.split(".")[:2])
 DPI = 40
-TOLERANCE = 2.0  # of 255, root mean square: two lines that trade their colours make 8
+TOLERANCE = 2.0  # of 255, root mean square: two lines that trade their colours make 12
 
 
 def weights(*shape):
