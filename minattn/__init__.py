@@ -14,7 +14,7 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
     functions masks positions tree validate op        floor 0: arrays
     attention recurrent                               floor 1: mechanisms and cells
     models                                            floor 2: ops made of ops
-    gradcheck optim weights plots data                the tools
+    gradcheck gradient_norms optim weights plots data the tools
     reader demo look                                  what they are for: learning to read aloud
 """
 

@@ -146,8 +146,11 @@ def stack(layers, norm, x, memory=None, bias=None, **options):
     return normed, Stack(layers, caches, norm, kept)
 
 
-def stack_backward(dnormed, cache):
-    """-> (dx, dmemory), dlayers, dnorm; every layer asked the one memory, so its gradients add up."""
+def stack_backward(dnormed, cache, entered=None):
+    """-> (dx, dmemory), dlayers, dnorm; every layer asked the one memory, so its gradients add up.
+
+    entered: a dict to be filled with the gradient at what entered each layer, (B, T, M) by its name.
+    """
     layers, caches, norm, kept = cache
     # normed = layer_norm(x)
     dx, dgain, dbias = layer_norm_backward(dnormed, *kept, norm["gain"], norm["bias"])
@@ -156,6 +159,8 @@ def stack_backward(dnormed, cache):
         # x = layer(x, memory)
         (dx, drecalled, _), dlayers[name] = backward(dx, layer)
         dmemory = tree.add(dmemory, drecalled)
+        if entered is not None:
+            entered[name] = dx
     return (dx, dmemory), dlayers, {"gain": dgain, "bias": dbias}
 
 

@@ -41,6 +41,13 @@ class Cache(NamedTuple):
         return [layer.weights for layer in self.stack.layers]
 
 
+class Flow(NamedTuple):
+    """Gradients at what entered each layer, (B, T, M) by its name, and at every parameter."""
+
+    dlayers: dict
+    dparams: dict
+
+
 def init(rng, *, V, M, H, L, G=None, F=None, T=None, tied=True):
     """V tokens, width M, L layers of H heads (G of keys and values); T: places of a learned table, None for no table.
 
@@ -81,19 +88,31 @@ def forward(
 
 def backward(dlogits, cache):
     """-> (None,), dparams: token ids have no gradient."""
+    return (None,), _backward(dlogits, cache)
+
+
+def flow(dlogits, cache):
+    """Back through the layers -> Flow: what `backward` gives, and the gradient on its way."""
+    entered = {}
+    dparams = _backward(dlogits, cache, entered)
+    return Flow({name: entered[name] for name in cache.params["blocks"]}, dparams)
+
+
+def _backward(dlogits, cache, entered=None):
+    """-> dparams; entered: as in `block.stack_backward`."""
     params, tokens, stack, normed = cache
     # logits = linear(normed, W_out)
     dnormed, dW_out, _ = linear_backward(dlogits, normed, _output(params))
     dparams = {} if "W_out" not in params else {"W_out": dW_out}
     # normed = stack(x)
-    (dx, _), dparams["blocks"], dparams["norm"] = block.stack_backward(dnormed, stack)
+    (dx, _), dparams["blocks"], dparams["norm"] = block.stack_backward(dnormed, stack, entered)
     # x = embed[tokens] + positions
     if "positions" in params:
         dparams["positions"] = learned_backward(dx.sum(axis=0), params["positions"], tokens.shape[1])
     dparams["embed"] = embedding_backward(dx, params["embed"], tokens)
     if "W_out" not in params:
         dparams["embed"] = tree.add(dparams["embed"], dW_out.mT)  # tied: it was read twice
-    return (None,), dparams
+    return dparams
 
 
 def generate(

@@ -48,17 +48,30 @@ def forward(params, tokens, state=None, *, lengths=None, cell=lstm):
 
 def backward(dout, cache):
     """-> (None, dstate), dparams: token ids have no gradient."""
-    params, cell, tokens, read, outputs = cache
-    dlogits, dlast = dout
+    params, cell, tokens, read, _ = cache
     # logits = linear(outputs, W_out, b_out)
-    if dlogits is None:
-        dlogits = np.zeros_like(outputs, shape=(*outputs.shape[:-1], params["W_out"].shape[1]))
-    doutputs, dW_out, db_out = linear_backward(dlogits, outputs, params["W_out"], params["b_out"])
+    darrived, dW_out, db_out = _arrived(dout, cache)
     # outputs, state = cell(embedded, state)
-    (dembedded, dstate), dcell = cell.backward((doutputs, dlast), read)
+    (dembedded, dstate), dcell = cell.backward(darrived, read)
     # embedded = embed[tokens]
     dembed = embedding_backward(dembedded, params["embed"], tokens)
     return (None, dstate), {"embed": dembed, "cell": dcell, "W_out": dW_out, "b_out": db_out}
+
+
+def flow(dout, cache):
+    """Back through time -> what the cell's own flow returns."""
+    darrived, *_ = _arrived(dout, cache)
+    return cache.cell.flow(darrived, cache.read)
+
+
+def _arrived(dout, cache):
+    """-> the gradient at what the cell gave, (doutputs, dlast), and those of W_out and b_out."""
+    params, outputs = cache.params, cache.outputs
+    dlogits, dlast = dout
+    if dlogits is None:
+        dlogits = np.zeros_like(outputs, shape=(*outputs.shape[:-1], params["W_out"].shape[1]))
+    doutputs, dW_out, db_out = linear_backward(dlogits, outputs, params["W_out"], params["b_out"])
+    return (doutputs, dlast), dW_out, db_out
 
 
 def generate(params, tokens, *, steps, rng=None, temperature=1.0, top_k=None, top_p=None, cell=lstm):

