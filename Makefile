@@ -10,7 +10,7 @@ export VECLIB_MAXIMUM_THREADS = 1
 .PHONY: help demo look test long mutate lint parity oldest clean
 
 help:
-	@echo "make demo    train both readers and draw what attention buys (3 minutes)"
+	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
 	@echo "make test    the whole test suite (about four minutes)"
 	@echo "make long    proofs over many more seeds: what the checker says about right gradients and about noise (3 minutes)"

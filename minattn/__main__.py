@@ -11,7 +11,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VEC
     os.environ.setdefault(_name, "1")
 
 COMMANDS = {
-    "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 3 minutes)"),
+    "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 2 minutes)"),
     "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
     "classify": ("minattn.classify", "attention over images and sounds: written digits, spoken digits (a minute)"),
     "write": ("minattn.write", "a Transformer and an LSTM of equal size learn to write the manual (a few minutes)"),

@@ -262,7 +262,7 @@ def test_help_and_unknown_commands(capsys):
             main(words)
         assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "--resume" in out and "--no-picture" in out and "about 3 minutes" in out
+    assert "--resume" in out and "--no-picture" in out and "about 2 minutes" in out
     with pytest.raises(SystemExit) as ended:
         main(["dmeo"])
     assert ended.value.code == 2 and "invalid choice: 'dmeo'" in capsys.readouterr().err
