@@ -194,10 +194,13 @@ def write(ax, text, words, **look):
 def finish(ax, title, xlabel, ylabel):
     """What the figure and its axes say; what has been advised stays below."""
     advised = fonts.ADVICE in ax.get_xlabel()
-    write(ax, ax.xaxis.label, xlabel)
-    write(ax, ax.yaxis.label, ylabel)
-    if title is not None:
-        write(ax, ax.title, title, wrap=True)
+    for text, words, how in (
+        (ax.xaxis.label, xlabel, {}),
+        (ax.yaxis.label, ylabel, {}),
+        (ax.title, title, {"wrap": True}),
+    ):
+        if words is not None:
+            write(ax, text, words, **how)
     if advised:
         _advise(ax)
 
