@@ -71,7 +71,7 @@ def labels(name, tokens):
         raise TypeError(f"{name} must be a sequence of labels but is a {type(tokens).__name__}") from None
 
 
-def visible(token):
+def visible(token, longest=LONGEST):
     """The text of a token such that every token can be seen: " the" -> "␣the", "" -> "∅", a line break -> "\\n"."""
     text = str(token)
     if not text:
@@ -81,7 +81,15 @@ def visible(token):
     end = len(text) - start - len(body)
     body = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in body)
     text = "␣" * start + body + "␣" * end
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def ink(rgb):
+    """ "black" or "white", whichever differs more from the colour (red, green, blue in 0 .. 1) behind the letters."""
+    rgb = np.asarray(rgb)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    bright = linear @ [0.2126, 0.7152, 0.0722]  # relative luminance, WCAG 2; black and white are equal at 0.179
+    return "black" if bright > 0.179 else "white"
 
 
 def label_steps(axis, tokens):
