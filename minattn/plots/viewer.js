@@ -258,15 +258,23 @@
 
   // ---- Drawing ------------------------------------------------------------------------------------------------------
 
-  /** One head as an image of T x S pixels on a canvas that is never shown. */
-  function pixels(view, layer, head) {
+  /** One head as an image on a canvas that is never shown: a pixel is the largest weight of a square. */
+  function pixels(view, layer, head, side = 1) {
     const { T, S, palette } = view;
-    const canvas = make("canvas", { width: S, height: T });
+    const [width, height] = [Math.ceil(S / side), Math.ceil(T / side)];
+    const largest = new Uint8Array(width * height); // bytes + 1, so that what is no number, 255, is less than all others
+    let place = startOf(view, layer, head);
+    for (let t = 0; t < T; t++) {
+      const row = Math.floor(t / side) * width;
+      for (let s = 0; s < S; s++) {
+        const [pixel, rank] = [row + Math.floor(s / side), (view.weights[place++] + 1) & 255];
+        if (rank > largest[pixel]) largest[pixel] = rank;
+      }
+    }
+    const canvas = make("canvas", { width, height });
     const context = canvas.getContext("2d");
-    const image = context.createImageData(S, T);
-    const found = new Uint32Array(image.data.buffer);
-    const start = startOf(view, layer, head);
-    for (let i = 0; i < T * S; i++) found[i] = palette[view.weights[start + i]];
+    const image = context.createImageData(width, height);
+    new Uint32Array(image.data.buffer).set(Array.from(largest, (rank) => palette[(rank + 255) & 255]));
     context.putImageData(image, 0, 0);
     return canvas;
   }
@@ -312,11 +320,11 @@
   function thumbnails(view, cell, tall) {
     const canvas = make("canvas");
     const context = size(canvas, cell * view.heads, tall * view.layers, devicePixelRatio);
-    context.imageSmoothingEnabled = view.S > cell;
-    context.imageSmoothingQuality = "high";
+    const side = Math.max(Math.round(view.S / cell), 1);
+    context.imageSmoothingEnabled = false;
     for (let layer = 0; layer < view.layers; layer++)
       for (let head = 0; head < view.heads; head++)
-        context.drawImage(pixels(view, layer, head), head * cell + 2, layer * tall + 2, cell - 4, tall - 4);
+        context.drawImage(pixels(view, layer, head, side), head * cell + 2, layer * tall + 2, cell - 4, tall - 4);
     return canvas;
   }
 
