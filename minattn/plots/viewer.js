@@ -84,6 +84,11 @@
     show(view);
   }
 
+  /** The pointer moves over a token: one that only rests there takes nothing from the keyboard. */
+  function point(view, side, index) {
+    if (index >= 0 && view.at[side] !== index) look(view, { [side]: index });
+  }
+
   function backToFocus(view) {
     look(view, { [view.focus.side]: view.focus.index });
   }
@@ -159,7 +164,7 @@
       rove(list, view.focus.index);
       backToFocus(view);
     });
-    list.addEventListener("pointerover", (event) => indexOf(event) >= 0 && look(view, { [side]: indexOf(event) }));
+    list.addEventListener("pointermove", (event) => point(view, side, indexOf(event)));
     list.addEventListener("pointerleave", () => backToFocus(view));
     list.addEventListener("click", (event) => indexOf(event) >= 0 && pin(view, side, indexOf(event)));
     return list;

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,6 +237,20 @@ def test_the_same_view_is_the_same_text_and_12_x_12_x_32_stay_below_250_kb():
     text = AttentionView(weights, tokens).to_html(full_page=True)
     assert len(text.encode()) < 250_000
     assert text == AttentionView(weights, tokens).to_html(full_page=True)
+
+
+def test_the_guide_runs_and_its_sizes_are_right(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[2] / "lessons" / "guides" / "viewer.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    names = {}
+    exec(compile(code, "viewer.md", "exec"), names)
+    assert (tmp_path / "attention.html").exists()
+    rng = np.random.default_rng(0)
+    middle = AttentionView(rng.dirichlet(np.ones(32), size=(12, 12, 32)), [f"token{i}" for i in range(32)])
+    for view, row in ((names["view"], "4 layers, 4 heads, 12"), (middle, "12 layers, 12 heads, 32")):
+        (said,) = re.findall(rf"\| {row} tokens \| (\d+) KB \|", guide)
+        assert int(said) == pytest.approx(len(view.to_html()) / 1000, abs=2), "the guide's table of sizes"
 
 
 def test_save_is_a_page_and_leaves_nothing_else(weights, tmp_path, monkeypatch):
