@@ -245,6 +245,10 @@ def test_labels_are_redrawn_when_the_theme_changes(visit, text):
 def test_it_fits_its_room(visit, text, width):
     page = visit(text, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sides = page.locator("[role=option]").evaluate_all("all => all.map(e => Math.min(e.offsetWidth, e.offsetHeight))")
+    assert min(sides) >= 24, "WCAG 2.2: large enough for a finger"
+    many = visit(AttentionView(causal(1, 64), WORDS).to_html(full_page=True), viewport={"width": width, "height": 800})
+    assert many.evaluate("document.documentElement.scrollWidth") <= width
     still = visit(text, viewport={"width": width, "height": 800}, java_script_enabled=False)
     assert still.locator("figure").bounding_box()["width"] <= width
 

@@ -24,6 +24,8 @@ NASTY = [
     "x" * 10_000,
     "&lt;",
     "\u2028",
+    "<!--<script /",
+    '"' * 20,
 ]
 
 
@@ -88,6 +90,12 @@ def test_the_table_is_a_real_one(weights):
     cells = [e for e in page.all("td") if "title" in e[1]]
     assert [text for _, _, text in cells] == [f"{w:.2f}" for w in weights[1, 2].ravel()]
     assert [attributes["title"] for _, attributes, _ in cells] == [f"{w:.3g}" for w in weights[1, 2].ravel()]
+
+
+def test_the_table_has_the_colours_of_its_weights():
+    page = Page(AttentionView([[0.0, 0.5], [0.25, 1.0]], "ab").to_html())
+    styles = [attributes["style"] for _, attributes, _ in page.all("td") if "style" in attributes]
+    assert [style[len("background-color:") :][:7] for style in styles] == ["#00224e", "#7d7c78", "#434e6c", "#fee838"]
 
 
 def test_numbers_can_be_read_on_their_colour(weights):
@@ -171,6 +179,10 @@ def test_the_strongest_pairs_as_text():
     assert lines[0] == "c looks at z: 0.9 (layer 1, head 0, query 2, key 3)"
     assert lines[1] == "b looks at w: 0.8 (layer 0, head 0, query 1, key 0)"
     assert len(lines) == viewer.PAIRS
+    many = np.random.default_rng(0).permutation(300) / 300
+    page = Page(AttentionView(many.reshape(3, 10, 10), "abcdefghij").to_html())
+    best = [text.split(": ")[1].split(" ")[0] for _, _, text in page.all("li")]
+    assert best == [f"{w:.3g}" for w in np.sort(many)[: -viewer.PAIRS - 1 : -1]]
 
 
 def test_a_large_table_is_cut_and_says_so():
@@ -186,9 +198,17 @@ def test_tokens_are_data():
     assert page.open == [] and len(page.all("script")) == 2 and len(page.all("img")) == 1
     assert not any(name.startswith("on") for _, attributes, _ in page.elements for name in attributes)
     short = ["</script><scrip…", '"><img src=x>', "' onload='x", r"a\u202eb", "∅", "x" * 15 + "…", "&lt;", r"\u2028"]
+    short += ["<!--<script /", '"' * 15 + "…"]
     assert [text for _, _, text in page.all("th", scope="row")] == short
     shown = [token if isinstance(token, str) else token[0] for token in page.data()["queries"]]
     assert shown == short and page.data()["queries"][5][1] == "x" * 199 + "…"
+    assert not set("<>&") & set(page.all("script", type="application/json")[0][2])
+    assert {attributes.get("title") for _, attributes, _ in page.all("bdi")} == {
+        None,
+        NASTY[0],
+        "x" * 199 + "…",
+        '"' * 20,
+    }
     assert "\u202e" not in text and "\u2028" not in text and "x" * 300 not in text
     ((_, _, title),) = page.all("title")
     assert title == NASTY[0]
