@@ -156,9 +156,10 @@ class AttentionView:
     def _pairs(self):
         L, H, T, S = self.weights.shape
         values = np.where(self.codes.ravel() == MISSING, -np.inf, self.weights.ravel())
-        best = np.argpartition(-values, min(PAIRS, values.size) - 1)[:PAIRS]
+        some = min(PAIRS, values.size)
+        best = np.flatnonzero(values >= np.partition(values, -some)[-some])  # of equals those that stand first
         lines = []
-        for place in best[np.lexsort((best, -values[best]))]:
+        for place in best[np.argsort(-values[best], kind="stable")][:PAIRS]:
             layer, head, t, s = np.unravel_index(place, self.weights.shape)
             if np.isfinite(values[place]):
                 pair = f"{_token(self.queries[t])} looks at {_token(self.keys[s])}: {values[place]:.3g}"

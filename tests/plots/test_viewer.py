@@ -178,7 +178,7 @@ def test_the_strongest_pairs_as_text():
     lines = [text for _, _, text in page.all("li")]
     assert lines[0] == "c looks at z: 0.9 (layer 1, head 0, query 2, key 3)"
     assert lines[1] == "b looks at w: 0.8 (layer 0, head 0, query 1, key 0)"
-    assert len(lines) == viewer.PAIRS
+    assert lines[2] == "a looks at w: 0 (layer 0, head 0, query 0, key 0)" and len(lines) == viewer.PAIRS
     many = np.random.default_rng(0).permutation(300) / 300
     page = Page(AttentionView(many.reshape(3, 10, 10), "abcdefghij").to_html())
     best = [text.split(": ")[1].split(" ")[0] for _, _, text in page.all("li")]
