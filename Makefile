@@ -7,7 +7,9 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export VECLIB_MAXIMUM_THREADS = 1
 
-.PHONY: help demo look test long mutate lint parity oldest clean
+CHROMIUM ?= /usr/bin/chromium
+
+.PHONY: help demo look test long mutate browser lint parity oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
@@ -15,6 +17,7 @@ help:
 	@echo "make test    the whole test suite (about four minutes)"
 	@echo "make long    proofs over many more seeds: what the checker says about right gradients and about noise (3 minutes)"
 	@echo "make mutate  change one thing at a time in the formulas: a test must notice (an hour)"
+	@echo "make browser drive the viewer in Chromium (apt-get install chromium, or CHROMIUM=path)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
 	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"
@@ -37,6 +40,11 @@ long: .venv/test
 mutate: .venv/test
 	.venv/bin/python tests/mutate.py $(OPTIONS)
 
+browser: export CHROMIUM := $(CHROMIUM)
+browser: .venv/browser
+	@test -x "$(CHROMIUM)" || { echo "no Chromium at $(CHROMIUM): apt-get install chromium, or CHROMIUM=path"; exit 1; }
+	.venv/bin/python -m pytest -m browser tests/browser $(OPTIONS)
+
 lint: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -53,7 +61,7 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/test .venv/dev: .venv/%: pyproject.toml | .venv/bin/python
+.venv/test .venv/dev .venv/browser: .venv/%: pyproject.toml | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
 	@touch $@
 

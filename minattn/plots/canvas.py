@@ -100,9 +100,17 @@ def visible(token):
     return "␣" * start + body + "␣" * end
 
 
-def shorten(text):
-    """No more of a token than LONGEST characters."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+def shorten(text, longest=LONGEST):
+    """No more of a token than so many characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def ink(rgb):
+    """ "black" or "white", whichever differs more from the colour (red, green, blue in 0 .. 1) behind the letters."""
+    rgb = np.asarray(rgb)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    bright = linear @ [0.2126, 0.7152, 0.0722]  # relative luminance, WCAG 2; black and white are equal at 0.179
+    return "black" if bright > 0.179 else "white"
 
 
 def letters(text):

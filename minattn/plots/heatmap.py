@@ -185,7 +185,7 @@ def _hatch(ax, cells, pattern):
 
 
 def _write(ax, image, texts, weights):
-    """Numbers into cells, black or white, whichever differs more from the colour behind it."""
+    """Numbers into cells, in letters that can be read on the colour behind them."""
     if not texts:
         return
     extent, points = ax.get_window_extent(), 72 / ax.figure.dpi
@@ -193,8 +193,5 @@ def _write(ax, image, texts, weights):
     longest = max(len(text) for text in texts.values())
     size = max(min(10.0, 0.6 * height, 1.3 * width / longest), 3.0)
     for (t, s), text in texts.items():
-        rgb = np.asarray(image.cmap(image.norm(weights[t, s])))[:3]
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        bright = linear @ [0.2126, 0.7152, 0.0722]  # relative luminance, WCAG 2; black and white are equal at 0.179
-        colour = "black" if bright > 0.179 else "white"
+        colour = canvas.ink(image.cmap(image.norm(weights[t, s]))[:3])
         ax.text(s, t, text, ha="center", va="center", color=colour, fontsize=size, **canvas.VERBATIM)
