@@ -1,7 +1,6 @@
 """The viewer in a real browser: by keyboard alone, in both themes, with nothing loaded and nothing complained about.
 
-Chromium is that of the system (CHROMIUM=path, or /usr/bin/chromium), driven by Playwright. The accessibility scan needs
-axe.min.js of the npm package axe-core (AXE=path, or node_modules/ here).
+The accessibility scan needs axe.min.js of the npm package axe-core (AXE=path, or node_modules/ here).
 """
 
 import os
@@ -14,27 +13,11 @@ import pytest
 
 from minattn.plots import AttentionView
 
-CHROMIUM = Path(os.environ.get("CHROMIUM") or "/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
 AXE = Path(os.environ.get("AXE") or ROOT / "node_modules" / "axe-core" / "axe.min.js")
-OPTIONS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 WORDS = "The cat sat on the mat .".split()
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make browser")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium, or CHROMIUM=path")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
