@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn.functions import Loss, cross_entropy, cross_entropy_backward
-from minattn.models import language_model, seq2seq
+from minattn.models import language_model, seq2seq, transformer
 from minattn.op import label
 from minattn.recurrent import unroll
 
@@ -24,7 +24,8 @@ class GradientNorms(NamedTuple):
     """Euclidean norms over the features; None where a model has no such axis.
 
     steps (B, T): at the state after each step (recurrent_model), at the embedded token (language_model), or at the
-    embedded token that the writer is given (seq2seq). source (B, S): at the embedded token that the reader is given.
+    embedded token that the writer is given (seq2seq, transformer). source (B, S): at the embedded token that the reader
+    is given. Of a transformer the layers and heads are those of its writer, the decoder, looking at itself.
     layers (L, B, T): at the states of each layer, or at what enters each layer; layers[0] is steps. heads (L, H): over
     all that belongs to one head alone, its query and its output projection, for the batch as a whole.
     """
@@ -40,7 +41,7 @@ def gradient_norms(op, params, inputs, targets, *, ignore_index=None, **options)
 
     Parameters
     ----------
-    op : recurrent_model, seq2seq, language_model, or one of them after `bind`
+    op : recurrent_model, seq2seq, transformer, language_model, or one of them after `bind`
         The cell of a recurrent_model may be rnn, lstm, gru, or `layers` of one of these.
     params, inputs, options
         What op.forward takes; inputs is a tuple.
@@ -55,7 +56,7 @@ def gradient_norms(op, params, inputs, targets, *, ignore_index=None, **options)
         inputs or targets do not fit, as in op.forward and `cross_entropy`.
     """
     if not hasattr(op, "flow"):
-        raise TypeError(f"{label(op)} has no flow: choose recurrent_model, seq2seq or language_model")
+        raise TypeError(f"{label(op)} has no flow: choose recurrent_model, seq2seq, transformer or language_model")
     out, cache = op.forward(params, *inputs, **options)
     recurrent = isinstance(out, tuple)  # logits and the last state
     _, *kept = cross_entropy(out[0] if recurrent else out, targets, ignore_index)
@@ -64,14 +65,20 @@ def gradient_norms(op, params, inputs, targets, *, ignore_index=None, **options)
     if isinstance(flow, seq2seq.Flow):
         return GradientNorms(norm(flow.dtarget), norm(flow.dsource))
     if isinstance(flow, language_model.Flow):
-        layers = np.stack([norm(dx) for dx in flow.dlayers.values()])
-        heads = np.stack([_heads(layer["look"]) for layer in flow.dparams["blocks"].values()])
-        return GradientNorms(layers[0], None, layers, heads)
+        return _of_layers(flow.dlayers, flow.dparams["blocks"], None)
+    if isinstance(flow, transformer.Flow):
+        return _of_layers(flow.ddecoder, flow.dparams["decoder"], norm(flow.dencoder["0"]))
     flows = (flow,) if hasattr(flow, "_fields") else flow  # `layers` give a tuple, one flow each
     if not all(isinstance(each, unroll.Flow) for each in flows):
         raise TypeError(f"the cell of {label(op)} reads in both directions: choose rnn, lstm, gru, or layers of these")
     layers = np.stack([norm(*each.reach) for each in flows])
     return GradientNorms(layers[0], None, layers)
+
+
+def _of_layers(dlayers, dblocks, source):
+    layers = np.stack([norm(dx) for dx in dlayers.values()])
+    heads = np.stack([_heads(layer["look"]) for layer in dblocks.values()])
+    return GradientNorms(layers[0], source, layers, heads)
 
 
 def norm(*parts):

@@ -7,7 +7,7 @@ from minattn import masks
 from minattn.attention import additive
 from minattn.functions import cross_entropy, layer_norm
 from minattn.gradient_norms import gradient_norms
-from minattn.models import block, language_model, recurrent_model, seq2seq, speech
+from minattn.models import block, language_model, recurrent_model, seq2seq, speech, transformer
 from minattn.op import bind
 from minattn.recurrent import bidirectional, gru, layers, lstm, rnn
 
@@ -140,6 +140,33 @@ def test_both_sides_of_seq2seq(attention):
             np.testing.assert_allclose(found[place], expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_both_sides_of_a_transformer(norm_first):
+    """What enters the first layer is moved with the embedded tokens, what enters the others by hand."""
+    params = transformer.init(RNG, source_vocabulary=V, target_vocabulary=V, M=4, H=2, L=2)
+    source, how = TOKENS[:, :3], {"norm_first": norm_first}
+    norms = gradient_norms(transformer, params, (source, TOKENS), TARGETS, **how)
+    assert norms.layers.shape == (2, B, T) and norms.heads.shape == (2, 2) and norms.source.shape == source.shape
+    np.testing.assert_array_equal(norms.layers[0], norms.steps)
+
+    def loss(delta, side, layer, place):
+        x = transformer._embed(params["embed_source"], source)
+        x = moved(x, place, delta) if side == "source" else x
+        read, _ = block.stack(params["encoder"], params["norm_encoder"], x, **how)
+        x = transformer._embed(params["embed_target"], TOKENS)
+        for l, here in enumerate(params["decoder"].values()):
+            x = moved(x, place, delta) if (side, layer) == ("target", l) else x
+            x, _ = block.forward(here, x, read, mask=masks.causal(), **how)
+        return mean_loss(layer_norm(x, **params["norm_decoder"])[0] @ params["embed_target"].T)
+
+    for place in np.ndindex(source.shape):
+        expected = slope(lambda delta, place=place: loss(delta, "source", None, place), 4)
+        np.testing.assert_allclose(norms.source[place], expected, rtol=1e-11)
+    for layer, *place in np.ndindex(2, B, T):
+        expected = slope(lambda delta, layer=layer, place=tuple(place): loss(delta, "target", layer, place), 4)
+        np.testing.assert_allclose(norms.layers[layer, *place], expected, rtol=1e-11)
+
+
 def test_padding_receives_nothing():
     params = language_model.init(RNG, V=V, M=4, H=2, L=2)
     targets = np.where(np.arange(T) < np.array([[2], [T]]), TARGETS, -1)
@@ -148,7 +175,7 @@ def test_padding_receives_nothing():
 
 
 def test_what_cannot_tell_says_so():
-    with pytest.raises(TypeError, match="speech has no flow: choose recurrent_model, seq2seq or language_model"):
+    with pytest.raises(TypeError, match="speech has no flow: choose recurrent_model, seq2seq, transformer or"):
         gradient_norms(speech, {}, (), TARGETS)
     model = bind(recurrent_model, cell=bidirectional)
     params = recurrent_model.init(RNG, V=V, I=5, N=N) | {"W_out": np.ones((2 * N, V))}

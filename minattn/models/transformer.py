@@ -36,6 +36,14 @@ class Cache(NamedTuple):
         return self.decoder.layers[-1].memory_weights.mean(axis=-3)
 
 
+class Flow(NamedTuple):
+    """Gradients at what entered each layer, encoder (B, S, M) and decoder (B, T, M), and at every parameter."""
+
+    dencoder: dict
+    ddecoder: dict
+    dparams: dict
+
+
 def init(rng, *, source_vocabulary, target_vocabulary, M, H, L, G=None, F=None, tied=True):
     """Width M, L layers on each side, H heads (G of keys and values); tied=False gives the output its own matrix."""
     sizes = {"M": M, "H": H, "G": G, "F": F}
@@ -74,22 +82,29 @@ def forward(
 
 def backward(dlogits, cache):
     """-> (None, None), dparams: token ids have no gradient."""
+    return (None, None), flow(dlogits, cache).dparams
+
+
+def flow(dlogits, cache):
+    """Back through the decoder and the encoder -> Flow: what `backward` gives, and the gradient on its way."""
     params, source, target, encoder, decoder, written = cache
+    dencoder, ddecoder = {}, {}
     dparams, scale = {}, math.sqrt(written.shape[-1])
     # logits = linear(written, W_out)
     dwritten, dW_out, _ = linear_backward(dlogits, written, _output(params))
     # written = stack(embed_target[target] sqrt(M) + waves, read)
-    (dx, dread), dparams["decoder"], dparams["norm_decoder"] = block.stack_backward(dwritten, decoder)
+    (dx, dread), dparams["decoder"], dparams["norm_decoder"] = block.stack_backward(dwritten, decoder, ddecoder)
     dparams["embed_target"] = embedding_backward(dx * scale, params["embed_target"], target)
     # read = stack(embed_source[source] sqrt(M) + waves)
-    (dx, _), dparams["encoder"], dparams["norm_encoder"] = block.stack_backward(dread, encoder)
+    (dx, _), dparams["encoder"], dparams["norm_encoder"] = block.stack_backward(dread, encoder, dencoder)
     dparams["embed_source"] = embedding_backward(dx * scale, params["embed_source"], source)
     # W_out = embed_target^T: it was read twice
     if "W_out" in params:
         dparams["W_out"] = dW_out
     else:
         dparams["embed_target"] = tree.add(dparams["embed_target"], dW_out.mT)
-    return (None, None), dparams
+    first_to_last = [{name: d[name] for name in reversed(d)} for d in (dencoder, ddecoder)]
+    return Flow(*first_to_last, dparams)
 
 
 def greedy(params, source, *, start, end, steps, source_lengths=None, norm_first=True, activation="gelu"):
