@@ -11,11 +11,12 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
 
 **The map.** Each room looks down, never up.
 
-    functions masks positions tree validate op        floor 0: arrays
-    attention recurrent                               floor 1: mechanisms and cells
-    models                                            floor 2: ops made of ops
-    gradcheck gradient_norms optim weights plots data the tools
-    reader demo look                                  what they are for: learning to read aloud
+    functions masks positions tree validate op threads    floor 0: arrays
+    attention recurrent                                   floor 1: mechanisms and cells
+    models                                                floor 2: ops made of ops
+    gradcheck gradient_norms optim training weights
+    plots data bench                                      the tools
+    reader demo look write classify                       what they are for: reading aloud, writing, recognising
 """
 
 __version__ = "0.1.0"

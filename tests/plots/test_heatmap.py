@@ -6,6 +6,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from device import Elsewhere
 from matplotlib import pyplot
 from matplotlib.patches import PathPatch
 
@@ -97,7 +98,7 @@ def test_masked_cells_are_hatched_and_grey():
     rule = masks.causal()
     allowed = np.tril(np.ones((4, 4), dtype=bool))
     weights = np.where(allowed, 0.25, 0.0)
-    for mask in (rule, allowed, Device(allowed)):
+    for mask in (rule, allowed, Elsewhere(allowed)):
         ax = heatmap(weights, mask=mask)
         np.testing.assert_array_equal(covered(ax, "////", (4, 4)), ~allowed)
         np.testing.assert_array_equal(ax.images[0].get_array().mask, ~allowed)
@@ -193,23 +194,10 @@ def test_styles_with_grids_and_other_defaults_do_not_matter(weights):
     assert ax.get_ylim() == (4.5, -0.5) and not any(line.get_visible() for line in ax.get_xgridlines())
 
 
-class Device:
-    """An array elsewhere, which comes to the host by get() only."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def get(self):
-        return self.array
-
-    def __array__(self, *_, **__):
-        raise TypeError("implicit conversion")
-
-
 def test_arrays_of_a_device_integers_and_half_precision(weights):
-    np.testing.assert_array_equal(heatmap(Device(weights)).images[0].get_array(), weights)
+    np.testing.assert_array_equal(heatmap(Elsewhere(weights)).images[0].get_array(), weights)
     heatmap(weights.astype(np.float16)).figure.canvas.draw()
-    heatmap([[1, 0], [0, 1]], Device(np.array(["a", "b"]))).figure.canvas.draw()
+    heatmap([[1, 0], [0, 1]], Elsewhere(np.array(["a", "b"]))).figure.canvas.draw()
 
 
 @pytest.mark.parametrize(

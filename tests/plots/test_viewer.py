@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device import Elsewhere
 
 from minattn.plots import AttentionView, viewer
 
@@ -295,25 +296,14 @@ def test_a_notebook_gets_html_and_text(weights):
     assert repr(AttentionView([[1.0]], "a")) == "AttentionView: 1 layer, 1 head, 1 query, 1 key"
 
 
-class Device:
-    """An array elsewhere, which comes to the host by get() only."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def get(self):
-        return self.array
-
-    def __array__(self, *_, **__):
-        raise TypeError("implicit conversion")
-
-
 def test_one_head_a_layer_all_layers_and_other_devices(weights):
     def text(*args):
         return AttentionView(*args, title="same").to_html()
 
     whole = text(weights, "abcde", "uvwxyz")
-    assert whole == text(Device(weights), "abcde", "uvwxyz") == text([Device(w) for w in weights], "abcde", "uvwxyz")
+    assert (
+        whole == text(Elsewhere(weights), "abcde", "uvwxyz") == text([Elsewhere(w) for w in weights], "abcde", "uvwxyz")
+    )
     assert text(weights[0, 0], "abcde", "uvwxyz") == text(weights[:1, :1], "abcde", "uvwxyz")
     assert text(weights[0], "abcde", "uvwxyz") == text(weights[:1], "abcde", "uvwxyz")
     data = Page(text(weights[:, :, :, :5], "abcde")).data()
