@@ -28,9 +28,12 @@ class Loss(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """certainty at the targets plus elsewhere everywhere, in the rows that are counted; 0 in the others."""
+    """certainty at the targets plus elsewhere everywhere, in the rows that are counted; 0 in the others.
 
-    targets: Any
+    places: where the numbers at the targets stand when (..., V) is flattened.
+    """
+
+    places: Any
     counted: Any
     certainty: float
     elsewhere: float
@@ -55,22 +58,24 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
     if ignore_index is not None:
         logits = logits.copy()                                               # (..., V)
         logits[~counted] = 0                                                 # what is ignored never matters
+    at = np.arange(0, logits.size, V, like=targets).reshape(targets.shape)   # (...)
+    places = at + targets.astype(np.int64)                                   # (...)
     exponentials, total, peak = _exponentials(logits)                        # (..., V), (..., 1), (..., 1) or 0
     surprise = (np.log(total) + peak)[..., 0]                                # (...)
     if e < 1:
-        surprise = surprise - (1 - e) * logits.reshape(-1)[_at(targets, V)]  # (...)
+        surprise = surprise - (1 - e) * logits.reshape(-1)[places]           # (...)
     if e > 0:
         surprise = surprise - e * logits.mean(axis=-1)                       # (...)
     summed = (counted * surprise).sum()                                      # ()
     count = counted.sum()                                                    # ()
     mean = summed / np.maximum(count, 1).astype(logits.real.dtype)           # ()
-    return Loss(mean, summed, count), exponentials, total, Desired(targets, counted, 1 - e, e / V)
+    return Loss(mean, summed, count), exponentials, total, Desired(places, counted, 1 - e, e / V)
 
 
 def cross_entropy_backward(dloss, exponentials, total, desired):
     """dloss mirrors Loss, usually Loss(1.0) -> dlogits = predicted - desired, over the count for the mean."""
     dmean, dsum = dloss.mean, dloss.sum
-    targets, counted, certainty, elsewhere = desired
+    places, counted, certainty, elsewhere = desired
     # mean = summed / count
     count = np.maximum(counted.sum(), 1).astype(total.dtype)
     dsummed = (0 if dmean is None else dmean / count) + (0 if dsum is None else dsum)
@@ -81,7 +86,7 @@ def cross_entropy_backward(dloss, exponentials, total, desired):
     (dlogits,) = by_rows(_times, exponentials, dsurprise[..., None] / total, widths=(V,))
     if elsewhere:
         dlogits -= (dsurprise * elsewhere)[..., None]
-    dlogits.reshape(-1)[_at(targets, V)] -= dsurprise * certainty
+    dlogits.reshape(-1)[places] -= dsurprise * certainty
     return dlogits
 
 
@@ -115,11 +120,6 @@ def _exp(x, powers, total):
 
 def _times(exponentials, scale, dlogits):
     np.multiply(exponentials, scale, out=dlogits)
-
-
-def _at(targets, V):
-    """Where the numbers at the targets stand when (..., V) is flattened."""
-    return np.arange(targets.size, like=targets).reshape(targets.shape) * V + targets.astype(np.int64)
 
 
 def mse(predicted, desired):
