@@ -129,7 +129,8 @@ def generate(
     settings = {"positions": positions, "norm_first": norm_first, "activation": activation}
     T = tokens.shape[1]
     logits, past = advance(params, tokens, None, **settings)
-    layers, logits = stepping.layers(params["blocks"], past, T + steps), logits[:, -1]            # (B, V)
+    layers = stepping.layers(params["blocks"], past, T + steps, norm_first=norm_first)
+    logits = logits[:, -1]                                                                        # (B, V)
     written = np.empty_like(tokens, shape=(len(tokens), T + steps))                               # (B, T + steps)
     written[:, :T] = tokens
     for place in range(T, T + steps):

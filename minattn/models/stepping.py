@@ -6,9 +6,10 @@
     x       = x + feed(norm(x))
 
 A step is one row: its products take less time than a handful of NumPy calls, so what counts is how many calls there
-are. Three products become one; 1 / sqrt(D) rides on the weights of the query; sums are products, and that of the
-weights comes with their values, which end with a column of ones. Keys and values have room for every step from the
-start: a new one is written into its place, where `block.advance` copies all earlier ones.
+are. Three products become one; 1 / sqrt(D) rides on the weights of the query, and a norm that comes first leaves its
+gain and bias to the weights that it meets; sums are products, and that of the weights comes with their values, which
+end with a column of ones. Keys and values have room for every step from the start: a new one is written into its
+place, where `block.advance` copies all earlier ones.
 """
 
 import math
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn.functions import FUNCTIONS, add
+from minattn.functions import FUNCTIONS, add, buffers
 from minattn.functions.norm import EPS
 from minattn.positions import rotary as turn
 
@@ -32,48 +33,59 @@ class Layer(NamedTuple):
     b_joint: Any
     W_out: Any
     b_out: Any
+    W_in: Any
+    b_in: Any
     keys: Any
     values: Any
 
 
-def layers(blocks, past, T):
+def layers(blocks, past, T, *, norm_first=True):
     """Layers that are ready for steps up to T; past: what `block.advance` kept of the first steps, one for each layer.
 
     Neither blocks nor past are written to.
     """
-    return [_ready(params, *memory, T) for params, memory in zip(blocks.values(), past, strict=True)]
+    return [_ready(params, *memory, T, norm_first) for params, memory in zip(blocks.values(), past, strict=True)]
 
 
-def _ready(params, key, value, T):
-    look = params["look"]
+def _ready(params, key, value, T, norm_first):
+    look, feed = params["look"], params["feed"]
     (M, H, D), (_, G, E) = look["W_query"].shape, look["W_value"].shape
     scale = {"query": 1 / math.sqrt(D), "key": 1, "value": 1}
     weights = [scale[part] * look[f"W_{part}"].reshape(M, -1) for part in PARTS]
     biases = [scale[part] * look[f"b_{part}"].reshape(-1) for part in PARTS if f"b_{part}" in look]
     joint = np.concatenate(weights, axis=1), np.concatenate(biases) if biases else None  # (M, H D + G (D + E))
     out = look["W_out"].reshape(H * E, M), look.get("b_out")
+    into = feed["W_in"], feed["b_in"]
+    if norm_first:
+        joint, into = _after(params["norm_look"], *joint), _after(params["norm_feed"], *into)
     B, _, _, S, _ = key.shape
     keys = np.empty_like(key, shape=(B, G, T, D))
     values = np.ones_like(value, shape=(B, G, T, E + 1))
     keys[:, :, :S], values[:, :, :S, :E] = key[:, :, 0], value[:, :, 0]
-    return Layer(params, (H, G, D, E), *joint, *out, keys, values)
+    return Layer(params, (H, G, D, E), *joint, *out, *into, keys, values)
+
+
+def _after(norm, W, b):
+    """(normed gain + bias) W + b = normed (gain W) + (bias W + b) -> the weights and the bias on the right."""
+    gained = np.multiply(norm["gain"][:, None], W, out=buffers.empty(W, W.shape, W.dtype))
+    return gained, add(norm["bias"] @ W, b)
 
 
 def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation="gelu", rotary=None):
     """x (B, M), the step at that place -> last_norm of what all layers make of it (B, M).
 
-    Its keys and values are written into the layers. bias to (H, 1, S), S = place + 1; the other options as in `block`.
+    Its keys and values are written into the layers. bias to (H, 1, S), S = place + 1; the other options as in `block`,
+    and norm_first as the layers were made ready for.
     """
     mean = np.full_like(x, 1 / x.shape[-1], shape=(x.shape[-1], 1))            # (M, 1)  x @ mean is the mean
     for layer in layers:
-        params = layer.params
-        norm_look, norm_feed = params["norm_look"], params["norm_feed"]
         if norm_first:
-            x = x + _look(layer, _norm(x, norm_look, mean), place, bias, rotary)         # (B, M)
-            x = x + _feed(params["feed"], _norm(x, norm_feed, mean), activation)         # (B, M)
+            x = x + _look(layer, _normed(x, mean), place, bias, rotary)        # (B, M)
+            x = x + _feed(layer, _normed(x, mean), activation)                 # (B, M)
         else:
-            x = _norm(x + _look(layer, x, place, bias, rotary), norm_look, mean)         # (B, M)
-            x = _norm(x + _feed(params["feed"], x, activation), norm_feed, mean)         # (B, M)
+            norm_look, norm_feed = layer.params["norm_look"], layer.params["norm_feed"]
+            x = _norm(x + _look(layer, x, place, bias, rotary), norm_look, mean)  # (B, M)
+            x = _norm(x + _feed(layer, x, activation), norm_feed, mean)        # (B, M)
     return _norm(x, last_norm, mean)
 
 
@@ -96,17 +108,20 @@ def _look(layer, x, place, bias, rotary):
     return add(context.reshape(B, H * E) @ layer.W_out, layer.b_out)
 
 
-def _feed(params, x, activation):
+def _feed(layer, x, activation):
     """As in `block`: (B, M) -> (B, M)."""
-    active = FUNCTIONS[activation][0](x @ params["W_in"] + params["b_in"])     # (B, F)
+    active = FUNCTIONS[activation][0](x @ layer.W_in + layer.b_in)             # (B, F)
     active = active[0] if isinstance(active, tuple) else active
-    return active @ params["W_out"] + params["b_out"]
+    return active @ layer.params["feed"]["W_out"] + layer.params["feed"]["b_out"]
 
 
 def _norm(x, norm, mean):
     """`layer_norm` of a few rows: (B, M) -> (B, M)."""
+    return _normed(x, mean) * norm["gain"] + norm["bias"]
+
+
+def _normed(x, mean):
+    """Mean 0, variance 1: (B, M) -> (B, M)."""
     normed = x - x @ mean                                                      # (B, M)
     normed /= np.sqrt((normed * normed) @ mean + EPS)                          # (B, M)
-    normed *= norm["gain"]
-    normed += norm["bias"]
     return normed
