@@ -249,9 +249,12 @@ BACK_OUT = 'linear_backward(dout, joined, _flat(params["W_out"]), params.get("b_
 GATES_BACK = "[sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]"
 LSTM_STATE = "State(np.add.reduce(dtotal @ W_hidden_T), dcell)"
 LSTM_SHOWN, LSTM_SHOWN_SLOPE = "dnew = dnew + dhidden * slope.hidden", "hidden = tanh_backward(o, shown)"
-LSTM_BIAS, LSTM_HIDDEN = "in_row(dtotal.sum(axis=1))", "hidden_rows(unrolled.steps).mT @ dtotal"
-FIRST_INPUT = {"rows.mT @ dtotal": "inputs[part.where, 0].mT @ dprojected[:, 0]"}
-FIRST_HIDDEN = {LSTM_HIDDEN: "hidden_rows(unrolled.steps[:1]).mT @ dprojected[:, 0]"}
+LSTM_HIDDEN = "hidden_rows(unrolled.steps).mT @ dprojected"
+LSTM_BACK = 'drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])'
+LSTM_FIRST = "first = slice(0, len(dstate.hidden))"
+FIRST_INPUT = "dW_input = rows[first].mT @ dprojected[first]"
+FIRST_BIAS = "db = dprojected[first].sum(axis=0)"
+FIRST_HIDDEN = {LSTM_HIDDEN: "hidden_rows(unrolled.steps[:1]).mT @ dprojected[: len(dstate.hidden)]"}
 LSTM_OUTPUT = "slope.total[3], out=dtotal[3]"
 LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "dcell = dnew * slope.cell"
 GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
@@ -920,23 +923,23 @@ ZOO = [
         "The candidate is no gate: it went through tanh.",
         "dtotal_g = dg (1 - g^2)"),
     Bug("lstm: the bias's gradient is that of the last step alone", LSTM,
-        {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, -1]")}, "lstm", "batch",
+        {LSTM_BACK: f"{LSTM_BACK}; db = dprojected[-len(dstate.hidden) :].sum(axis=0)"}, "lstm", "batch",
         "The same bias is added at every step: its gradient is the sum over time.",
         "db = sum over sequences and steps of dtotal"),
     Bug("lstm: W_input's gradient is assigned at each step, not added", LSTM,
-        FIRST_INPUT, "lstm", "batch",
+        {LSTM_BACK: f"{LSTM_BACK}; {LSTM_FIRST}; {FIRST_INPUT}"}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW_input = sum over steps of x_t^T dtotal_t"),
     Bug("lstm: the weights' gradients are assigned at each step, not added", LSTM,
-        FIRST_HIDDEN | FIRST_INPUT, "lstm", "batch",
+        FIRST_HIDDEN | {LSTM_BACK: f"{LSTM_BACK}; {LSTM_FIRST}; {FIRST_INPUT}"}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW = sum over steps of [x_t, hidden_t-1]^T dtotal_t"),
     Bug("lstm: all parameters' gradients are assigned at each step, not added", LSTM,
-        FIRST_HIDDEN | FIRST_INPUT | {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, 0]")}, "lstm", "batch",
+        FIRST_HIDDEN | {LSTM_BACK: f"{LSTM_BACK}; {LSTM_FIRST}; {FIRST_INPUT}; {FIRST_BIAS}"}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "dW = sum over steps of [x_t, hidden_t-1]^T dtotal_t,   db = sum over steps of dtotal_t"),
     Bug("lstm: the bias's gradient is assigned at each step, not added", LSTM,
-        {LSTM_BIAS: LSTM_BIAS.replace("dtotal", "dprojected[:, 0]")}, "lstm", "batch",
+        {LSTM_BACK: f"{LSTM_BACK}; {LSTM_FIRST}; {FIRST_BIAS}"}, "lstm", "batch",
         "Only the step that the loop came to last is left: += stands where the gradient of every step is added.",
         "db = sum over sequences and steps of dtotal_t"),
     Bug("lstm: the slope of tanh is forgotten where the cell is shown", LSTM,
@@ -948,7 +951,7 @@ ZOO = [
         "Only the step that the loop came to last is left, the first, whose state before it is 0: write += for =.",
         "dW_hidden = sum over steps of hidden_t-1^T dtotal_t"),
     Bug("lstm: W_hidden is paired with the wrong step", LSTM,
-        {LSTM_HIDDEN: "hidden_rows(unrolled.steps[1:] + unrolled.steps[-1:]).mT @ dtotal"}, "lstm", "batch",
+        {LSTM_HIDDEN: "hidden_rows(unrolled.steps[1:] + unrolled.steps[-1:]).mT @ dprojected"}, "lstm", "batch",
         "W_hidden met the state that entered the step, not the one that left it.",
         "dW_hidden = sum_t hidden_t-1^T dtotal_t"),
     Bug("lstm: the initial state has no gradient", LSTM,

@@ -22,13 +22,12 @@ Backward meets in every step what the steps before it do not change, the slopes.
 
 import functools
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minattn import threads, tree, validate
-from minattn.functions import add_into, product, sigmoid_backward, tanh, tanh_backward
+from minattn.functions import add_into, buffers, linear_backward, product, sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
     by_gate,
@@ -172,16 +171,17 @@ def slopes(cell, gates, shown):
     hidden = tanh_backward(o, shown)
     # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
     di, df, dg, do = g, cell, i, shown
-    total = np.stack(
-        [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
-    )
+    parts = [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
+    shape, dtype = (4, *i.shape), np.result_type(*(x.dtype for x in parts))
+    total = np.stack(parts, out=buffers.empty(gates, shape, dtype))
     return Slopes(hidden, total, f)
 
 
-def slopes_of(steps):
-    """One Slopes for each step, all found at once."""
-    cell, shown = (np.stack([getattr(step, name) for step in steps]) for name in ("cell", "shown"))
-    hidden, total, f = slopes(cell, np.stack([step.gates for step in steps], axis=1), shown)
+def slopes_of(unrolled, some):
+    """One Slopes for each step of the range `some`, all found at once; their gates stand where their sums stood."""
+    cell, shown = (np.stack([getattr(unrolled.steps[t], name) for t in some]) for name in ("cell", "shown"))
+    gates = unrolled.projected[min(some) : max(some) + 1][:: some.step].swapaxes(0, 1)    # (4, T, B, N)
+    hidden, total, f = slopes(cell, gates, shown)
     return [Slopes(*one) for one in zip(hidden, total.swapaxes(0, 1), f, strict=True)]
 
 
@@ -240,17 +240,15 @@ def _flow(dout, cache, part, keep):
 def backward(dout, cache):
     """-> (dinputs, dstate), dparams."""
     params, inputs, state, parts = cache
-    W_input_T = by_gate(params["W_input"]).mT
 
     def back(part):
         _, rows, unrolled = part
         # outputs, last = unroll(projected, start)
         dprojected, dstate, _ = _flow(dout, cache, part, keep=False)
-        dtotal = dprojected.reshape(4, len(rows), dprojected.shape[-1])
-        dW_hidden = in_row(hidden_rows(unrolled.steps).mT @ dtotal)
-        # projected = rows @ W_input + b
-        db, dW_input = in_row(dtotal.sum(axis=1)), in_row(rows.mT @ dtotal)
-        drows = functools.reduce(operator.add, map(np.matmul, dtotal, W_input_T))
+        dprojected = in_row(dprojected).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
+        dW_hidden = hidden_rows(unrolled.steps).mT @ dprojected
+        # projected = linear(rows, W_input, b)
+        drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])
         # rows = inputs, time first
         dinputs = time_first(drows.reshape(*time_first(inputs[part.where]).shape))
         return (dinputs, dstate), {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}

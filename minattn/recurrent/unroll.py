@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import tree, validate
-from minattn.functions import add_into, linear, linear_backward
+from minattn.functions import add_into, buffers, linear, linear_backward
 
 TILE = 2**17  # numbers that are looked at together: what a core keeps near
 
@@ -72,7 +72,8 @@ def by_gate(x):
 
 def in_row(x):
     """(4, ..., N) -> (..., 4N): `by_gate` undone."""
-    return np.concatenate(list(x), axis=-1)
+    row = buffers.empty(x, (*x.shape[1:-1], 4 * x.shape[-1]), x.dtype)
+    return np.concatenate(list(x), axis=-1, out=row)
 
 
 def join(parts):
@@ -110,7 +111,8 @@ def unroll(step, params, projected, state, real, reverse):
 def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow.
 
-    slopes(steps), where a cell has it: for many steps at once, what its step_backward takes in the place of each step.
+    slopes(cache, some), where a cell has it: for all steps of a range at once, what its step_backward takes in the
+    place of each.
     keep: whether the Flow has its reach.
     """
     steps, real, order, projected = cache
@@ -118,9 +120,9 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     zeros = np.zeros_like(steps[0].hidden)
     dstate = State(*(zeros if part is None else part for part in dstate or (None,) * len(State._fields)))
     known = *dstate, *steps[0], zeros if doutputs is None else doutputs
-    dprojected = np.empty_like(projected, dtype=np.result_type(*(x.dtype for x in known)))
+    dprojected = buffers.empty(projected, projected.shape, np.result_type(*(x.dtype for x in known)))
     reach = [None] * len(steps)
-    for t, step in zip(reversed(order), _each(slopes, [steps[t] for t in reversed(order)]), strict=True):
+    for t, step in zip(reversed(order), _each(slopes, cache), strict=True):
         # state = new where the step is real, else as before
         dnew = State(*(_where(real[t], part, 0) for part in dstate))
         dbefore = None if real[t] is None else State(*(np.where(real[t], 0, part) for part in dstate))
@@ -136,13 +138,14 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     return Flow(time_first(dprojected), dstate, reach)
 
 
-def _each(slopes, steps):
+def _each(slopes, cache):
     """The slopes of each step, found for as many steps at once as stay near the core; the step where there are none."""
+    steps, back = cache.steps, cache.order[::-1]
     if slopes is None:
-        return steps
+        return [steps[t] for t in back]
     together = max(1, TILE // max(1, sum(part.size for part in steps[0][1:])))
-    chunks = (steps[first : first + together] for first in range(0, len(steps), together))
-    return itertools.chain.from_iterable(map(slopes, chunks))
+    chunks = (back[first : first + together] for first in range(0, len(back), together))
+    return itertools.chain.from_iterable(slopes(cache, chunk) for chunk in chunks)
 
 
 def weights_backward(dprojected, steps):
