@@ -1,4 +1,4 @@
-"""python -m minattn demo | look | classify | write | gradcheck | bench"""
+"""python -m minattn demo | look | lessons | classify | write | gradcheck | bench"""
 
 import argparse
 import importlib
@@ -13,6 +13,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VEC
 COMMANDS = {
     "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 2 minutes)"),
     "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
+    "lessons": ("minattn.classroom.command", "the course: list its lessons, copy, build or check their notebooks"),
     "classify": ("minattn.classify", "attention over images and sounds: written digits, spoken digits (a minute)"),
     "write": ("minattn.write", "a Transformer and an LSTM of equal size learn to write the manual (a few minutes)"),
     "gradcheck": (
@@ -45,9 +46,10 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name not in ("matplotlib", "tqdm"):
+        missing = isinstance(error, ModuleNotFoundError)
+        if missing and error.name not in ("matplotlib", "tqdm", "jupytext", "nbclient"):
             raise
-        hint = ': pip install "minattn[demo]"' if isinstance(error, ModuleNotFoundError) else ""
+        hint = ': pip install "minattn[demo]"' if missing and "pip install" not in str(error) else ""
         print(f"minattn {arguments.command}: {error}{hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

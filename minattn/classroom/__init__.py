@@ -1,0 +1,13 @@
+"""The classroom: what lessons say `import` for, and what builds them.
+
+    agree(mine, theirs)            the same numbers, or an error that says where and by how much they differ
+    keep(ax, "06_film_strip")      a figure as a file beside the lesson's own picture of it
+    source(dot.forward)            the library's own code, as a cell's output
+    data("04_adding.json")         what took longer than a lesson, from the file that a script beside it has made
+
+`python -m minattn lessons` builds the notebooks, checks them, or copies them to where somebody wants to learn.
+"""
+
+from minattn.classroom.desk import agree, data, keep, source
+
+__all__ = ["agree", "data", "keep", "source"]

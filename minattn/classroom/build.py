@@ -1,0 +1,130 @@
+"""Notebooks from lessons: each runs in a kernel of its own, from a clean start, and comes out the same every time.
+
+What could differ from one run to the next is fixed: one BLAS thread, one hash seed, matplotlib's own settings, no time
+stamps. What may differ between machines is noted in the notebook: versions, and the kernels that NumPy and its BLAS
+chose for this processor.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from minattn.classroom import shelf
+from minattn.classroom.desk import FIGURES
+from minattn.threads import VARIABLES
+from minattn.weights import replace
+
+FIXED = dict.fromkeys(VARIABLES, "1") | {
+    "PYTHONHASHSEED": "0",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+LONGEST = 600  # seconds of a cell
+PLACE = "minattn"  # in the metadata
+
+
+class Failed(Exception):
+    """A lesson that does not run to its end, or complains on its way."""
+
+
+class Built(NamedTuple):
+    path: Path
+    seconds: float
+    changed: bool
+
+
+def build(path, figures):
+    """Run a lesson and write its notebook and its figures -> Built; Failed, and nothing written, where it fails."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as drawn:
+        text = shelf.text(run(shelf.notebook(path), drawn))
+        target = path.with_suffix(".ipynb")
+        changed = not target.is_file() or target.read_bytes() != text.encode()
+        figures.mkdir(parents=True, exist_ok=True)
+        for figure in sorted(Path(drawn).iterdir()):
+            _write(figures / figure.name, figure.read_bytes())
+    _write(target, text.encode())
+    return Built(path, time.perf_counter() - begin, changed)
+
+
+def _write(path, content):
+    """Whole or not at all, and untouched where nothing has changed."""
+    if not path.is_file() or path.read_bytes() != content:
+        replace(path, lambda partial: partial.write_bytes(content))
+
+
+def run(made, figures):
+    """The notebook with its outputs."""
+    try:
+        import nbclient
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(shelf.NEEDS, name=error.name) from None
+    os.environ.update(FIXED | {FIGURES: str(figures)})  # the kernel inherits them
+    with tempfile.TemporaryDirectory() as empty:
+        client = nbclient.NotebookClient(
+            made,
+            kernel_name="python3",
+            timeout=LONGEST,
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": empty}},
+        )
+        try:
+            client.execute(stderr=subprocess.DEVNULL)  # of the kernel itself: what cells say there is in their outputs
+        except CellTimeoutError:
+            raise Failed(f"a cell takes longer than {LONGEST} seconds") from None
+        except (CellExecutionError, DeadKernelError) as error:
+            raise Failed(str(error)) from None
+    for cell in made.cells:
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                raise Failed(
+                    f"a lesson has nothing to complain about, but this cell says\n{output.text}\n{cell.source}"
+                )
+    made.metadata["language_info"] = {"name": "python"}
+    made.metadata[PLACE] = surroundings()
+    return made
+
+
+def surroundings():
+    """What outputs may depend on besides the source."""
+    import platform
+
+    import matplotlib
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    blas = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": np.__version__,
+        "matplotlib": matplotlib.__version__,
+        "blas": f"{blas.get('internal_api')} {blas.get('version')} {blas.get('architecture')}",
+        "simd": " ".join(np.show_config("dicts")["SIMD Extensions"].get("found", ())),
+    }
+
+
+def check(path, rerun=False):
+    """Does the notebook hold this source, and with `rerun` these outputs? -> "ok", or what is wrong, in a sentence."""
+    import nbformat
+
+    target = path.with_suffix(".ipynb")
+    again = f"python -m minattn lessons build {path.stem[:2]}"
+    if not target.is_file():
+        return f"has no notebook: {again}"
+    there, made = nbformat.read(target, as_version=4), shelf.notebook(path)
+    if [(c.id, c.cell_type, c.source) for c in there.cells] != [(c.id, c.cell_type, c.source) for c in made.cells]:
+        return f"has changed since its notebook was built: {again}"
+    if not rerun:
+        return "ok"
+    with tempfile.TemporaryDirectory() as drawn:
+        made = run(made, drawn)
+    if there.metadata.get(PLACE) != made.metadata[PLACE]:
+        return "ok"  # it runs; what it prints may differ on another machine
+    for cell, now in zip(there.cells, made.cells, strict=True):
+        if cell.get("outputs") != now.get("outputs"):
+            return f"prints or draws something else now: {again}\n{cell.source}"
+    return "ok"

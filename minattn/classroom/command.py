@@ -1,0 +1,141 @@
+"""python -m minattn lessons build | check | copy | list."""
+
+import argparse
+import concurrent.futures
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from minattn.classroom import shelf
+
+HELP = """
+examples:
+  python -m minattn lessons list
+  python -m minattn lessons copy course          the notebooks, to learn from, in a new folder
+  python -m minattn lessons build                run every lesson, write its notebook and its figures
+  python -m minattn lessons build 6 7 --jobs 1
+  python -m minattn lessons check                is every notebook made from the source beside it?
+  python -m minattn lessons check --run          and does it still print and draw the same?
+  python -m minattn lessons check --since HEAD~1 and do those whose source git says has changed since then?
+
+exit status: 0, or 1 where a lesson fails or a notebook is not what its source makes
+"""
+
+
+def add_arguments(parser):
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = HELP
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    listed = actions.add_parser("list", help="what there is to learn")
+    build = actions.add_parser("build", help="run lessons and write their notebooks and figures")
+    check = actions.add_parser("check", help="compare notebooks with the sources beside them")
+    copy = actions.add_parser("copy", help="write notebooks without outputs into a folder of yours")
+    for action in (listed, build, check, copy):
+        if action is copy:
+            action.add_argument("folder", type=Path, metavar="DIR", help="where to; made if it is not there")
+        action.add_argument("lessons", nargs="*", metavar="LESSON", help="a number or a name; all if none is given")
+    for action in (build, check):
+        action.add_argument(
+            "--jobs", type=int, default=_cores(), metavar="N", help="lessons side by side (%(default)s)"
+        )
+    check.add_argument("--run", action="store_true", help="run them too, and compare outputs where versions match")
+    check.add_argument("--since", metavar="COMMIT", help="run those whose source has changed since this commit")
+    copy.add_argument("--force", action="store_true", help="write over what stands there")
+
+
+def main(arguments):
+    """Do what was asked for -> 0, or 1 where something is not as it should be."""
+    return {"list": _list, "build": _build, "check": _check, "copy": _copy}[arguments.action](arguments)
+
+
+def _list(arguments):
+    for path in shelf.lessons(arguments.lessons):
+        print(shelf.title(path))
+    return 0
+
+
+def _build(arguments):
+    from minattn.classroom import build
+
+    paths, figures = shelf.lessons(arguments.lessons), shelf.folder().parent / "figures"
+
+    def say(path, built):
+        print(f"{path.stem:28} {built.seconds:5.0f} s  {'new' if built.changed else 'the same'}")
+
+    return _each(build.build, [(path, figures) for path in paths], arguments.jobs, "building", say)
+
+
+def _check(arguments):
+    from minattn.classroom import build
+
+    paths = shelf.lessons(arguments.lessons)
+    again = set(paths) if arguments.run else _changed(paths, arguments.since) if arguments.since else set()
+    wrong = []
+
+    def say(path, answer):
+        if answer != "ok":
+            wrong.append(path)
+            print(f"{path.stem} {answer}")
+
+    status = _each(build.check, [(path, path in again) for path in paths], arguments.jobs, "checking", say)
+    if not wrong and not status:
+        print(f"{len(paths)} notebooks hold what their sources say" + (f", {len(again)} run again" if again else ""))
+    return 1 if wrong else status
+
+
+def _copy(arguments):
+    made = {arguments.folder / f"{path.stem}.ipynb": path for path in shelf.lessons(arguments.lessons)}
+    there = [str(target) for target in made if target.exists()]
+    if there and not arguments.force:
+        raise ValueError(f"{', '.join(there)} would be written over, with what you did there: --force, or another DIR")
+    texts = {target: shelf.text(shelf.notebook(path)) for target, path in made.items()}
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for target, text in texts.items():
+        target.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{len(texts)} notebooks: jupyter lab {arguments.folder}")
+    return 0
+
+
+def _each(work, tasks, jobs, title, say):
+    """work(path, setting) for every task, side by side in processes of their own -> 1 where one has failed, else 0."""
+    from tqdm import tqdm
+
+    from minattn.classroom.build import Failed
+
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1 but is {jobs}")
+    failed = 0
+    pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)))
+    with tqdm(total=len(tasks), desc=title, unit="lesson", disable=None) as bar:
+        try:
+            begun = {pool.submit(work, *task): task[0] for task in tasks}
+            for future in concurrent.futures.as_completed(begun):
+                path = begun[future]
+                try:
+                    with bar.external_write_mode(file=sys.stdout):
+                        say(path, future.result())
+                except Failed as error:
+                    failed += 1
+                    with bar.external_write_mode(file=sys.stderr):
+                        print(f"{path.stem} fails, and its notebook stays as it was:\n{error}", file=sys.stderr)
+                bar.update()
+        finally:
+            pool.shutdown(
+                wait=True, cancel_futures=True
+            )  # what has begun is finished or thrown away, never half written
+    return min(failed, 1)
+
+
+def _changed(paths, since):
+    """The lessons that git says have changed since a commit, or whose data have; all of them where git says nothing."""
+    command = ["git", "-C", str(shelf.folder()), "diff", "--name-only", "--relative", since, "--", "."]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.returncode:
+        return set(paths)
+    numbers = {Path(line).name.removeprefix("make_")[:2] for line in told.stdout.splitlines()}
+    return {path for path in paths if path.stem[:2] in numbers}
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
