@@ -1,4 +1,4 @@
-# make demo | test | lint | parity | oldest: each sets up what it needs in a virtual environment in this folder.
+# make demo | lessons | test | lint | parity | oldest: each sets up what it needs in a virtual environment in this folder.
 
 PYTHON ?= python3
 # The products here are small: one BLAS thread is the fastest, and the same everywhere.
@@ -9,11 +9,12 @@ export VECLIB_MAXIMUM_THREADS = 1
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: help demo look test long mutate browser lint parity oldest clean
+.PHONY: help demo look lessons test long mutate browser lint parity oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
+	@echo "make lessons run every lesson of the course and write its notebook (LESSON=6 for one)"
 	@echo "make test    the whole test suite (about four minutes)"
 	@echo "make long    proofs over many more seeds: what the checker says about right gradients and about noise (3 minutes)"
 	@echo "make mutate  change one thing at a time in the formulas: a test must notice (an hour)"
@@ -30,6 +31,9 @@ PHRASE ?= the value of the expression
 look: export PHRASE := $(value PHRASE)
 look: .venv/test
 	.venv/bin/python -m minattn look "$$PHRASE"
+
+lessons: .venv/test
+	.venv/bin/python -m minattn lessons build $(LESSON) $(OPTIONS)
 
 test: .venv/test
 	.venv/bin/python -m pytest -n 2 $(OPTIONS)

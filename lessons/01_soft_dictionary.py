@@ -42,7 +42,7 @@ def arrow(degrees):
 names = list(box)
 keys = np.stack([arrow(wheel[name]) for name in names])  # (S, D) = (4, 2)
 values = np.array([box[name] for name in names])  # (S, E) = (4, 3)
-orange = arrow(30)  # (D,): nobody in the box is called that
+orange = arrow(20)  # (D,)  a reddish one: no paint in the box stands there
 
 
 def look_up(query, sharpness):
@@ -53,11 +53,11 @@ def look_up(query, sharpness):
 
 
 sharpness = np.geomspace(200, 0.05, 60)
-weights, colours = (np.stack(each) for each in zip(*(look_up(arrow(20), s) for s in sharpness), strict=True))
+weights, colours = (np.stack(each) for each in zip(*(look_up(orange, s) for s in sharpness), strict=True))
 
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(7.5, 4.6), height_ratios=[1, 3], sharex=True, layout="constrained")
 top.imshow(colours[None], extent=(0, 1, 0, 1), aspect="auto")
-top.set(yticks=[], title="Asked for the colour at 20°: a lookup that melts into an average")
+top.set(yticks=[], title="Asked for orange, at 20°: a lookup that melts into an average")
 top.set_ylabel("answer", rotation=0, ha="right", va="center")
 x = (np.arange(len(sharpness)) + 0.5) / len(sharpness)
 bottom.stackplot(x, weights.T, colors=values, labels=names)

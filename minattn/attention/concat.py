@@ -4,7 +4,8 @@
     context           = softmax(score + bias) value
 
 Luong, Pham & Manning 2015, arXiv:1508.04025, equation 8, "concat". W^T [query, key] is the sum of the upper rows of W
-on the query and of its lower rows on the key: additive attention without b, and that is how it is computed.
+on the query and of its lower rows on the key: additive attention without b, and that is how it is computed. Without b
+the score is odd, score(-query, -key) = -score(query, key), which no dot product is.
 """
 
 import math

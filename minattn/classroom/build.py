@@ -62,7 +62,7 @@ def run(made, figures):
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(shelf.NEEDS, name=error.name) from None
-    os.environ.update(FIXED | {FIGURES: str(figures)})  # the kernel inherits them
+    surrounded = os.environ | FIXED | {FIGURES: str(figures)}
     with tempfile.TemporaryDirectory() as empty:
         client = nbclient.NotebookClient(
             made,
@@ -73,7 +73,8 @@ def run(made, figures):
             resources={"metadata": {"path": empty}},
         )
         try:
-            client.execute(stderr=subprocess.DEVNULL)  # of the kernel itself: what cells say there is in their outputs
+            # the kernel's own stderr: what cells say on theirs is in their outputs
+            client.execute(env=surrounded, stderr=subprocess.DEVNULL)
         except CellTimeoutError:
             raise Failed(f"a cell takes longer than {LONGEST} seconds") from None
         except (CellExecutionError, DeadKernelError) as error:

@@ -59,6 +59,10 @@ def _build(arguments):
     from minattn.classroom import build
 
     paths, figures = shelf.lessons(arguments.lessons), shelf.folder().parent / "figures"
+    if shelf.folder() == shelf.WITHIN:
+        raise ValueError(
+            "lessons are built in a clone; `lessons copy DIR` writes them to where you can run them yourself"
+        )
 
     def say(path, built):
         print(f"{path.stem:28} {built.seconds:5.0f} s  {'new' if built.changed else 'the same'}")

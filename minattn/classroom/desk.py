@@ -68,7 +68,7 @@ def source(*functions):
 
 
 def data(name):
-    """What stands in lessons/data: the contents of a .json file, the arrays of an .npz file as a dict, or else the text.
+    """What stands in lessons/data: the contents of a .json file, the arrays of an .npz file as a dict, else the text.
 
     A script make_NAME.py beside it has made what is in numbers.
     """

@@ -3,20 +3,18 @@
 import hashlib
 from pathlib import Path
 
-import minattn
-
+PACKAGE = Path(__file__).parents[1]
+BESIDE, WITHIN = PACKAGE.parent / "lessons", PACKAGE / "classroom" / "lessons"  # of a clone; of an installed package
 NEEDS = 'notebooks need more than the library: pip install "minattn[lessons]"'
 
 
 def folder():
     """The folder of the lessons: beside the package in a clone, within it where it was installed."""
-    package = Path(minattn.__file__).parent
-    beside, within = package.parent / "lessons", package / "classroom" / "lessons"
-    if list(beside.glob("[0-9][0-9]_*.py")):
-        return beside
-    if within.is_dir():
-        return within
-    raise FileNotFoundError(f"no lessons in {beside} or {within}: is this installation complete?")
+    if list(BESIDE.glob("[0-9][0-9]_*.py")):
+        return BESIDE
+    if WITHIN.is_dir():
+        return WITHIN
+    raise FileNotFoundError(f"no lessons in {BESIDE} or {WITHIN}: is this installation complete?")
 
 
 def lessons(chosen=()):

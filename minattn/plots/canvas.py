@@ -144,8 +144,8 @@ def label_steps(axis, tokens):
     step = thin(len(tokens), points / (need * size))
 
     axis.set_ticks(range(0, len(tokens), step), tokens[::step], fontsize=size, fontfamily=family, **VERBATIM)
-    for tick, upright in zip(axis.get_ticklabels(), turned[::step], strict=True):
-        tick.set_rotation(90 if upright else 0)
+    for tick, upright in zip(axis.get_major_ticks(), turned[::step], strict=True):
+        tick.label1.set_rotation(90 if upright else 0)  # also where axes are shared and inner labels hidden
     if lacking:
         _advise(ax)
 

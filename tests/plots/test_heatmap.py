@@ -238,3 +238,13 @@ def test_without_matplotlib_one_sentence_says_what_to_do(weights, monkeypatch):
 def test_matplotlib_is_imported_only_when_something_is_drawn():
     code = "import sys, minattn.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_axes_that_are_shared():
+    """The inner labels are hidden, and there all the same."""
+    figure, axes = pyplot.subplots(2, 2, sharex=True, sharey=True)
+    for ax in axes.flat:
+        heatmap(np.eye(3), "abc", "xyz", ax=ax)
+    assert [tick.label1.get_text() for tick in axes[1, 0].xaxis.get_major_ticks()] == list("xyz")
+    assert not axes[0, 1].xaxis.get_major_ticks()[0].label1.get_visible()
+    pyplot.close(figure)

@@ -1,0 +1,159 @@
+"""Notebooks come from their sources, the same every time; what fails leaves everything as it was."""
+
+import json
+import sys
+
+import pytest
+
+from minattn.__main__ import main
+from minattn.classroom import shelf
+
+pytest.importorskip("jupytext")
+LESSON = """# %% [markdown]
+# # 03 · Small
+#
+# A sentence.
+
+# %%
+from matplotlib import pyplot as plt
+
+from minattn.classroom import keep
+
+print(1 + 1)
+print(2)
+
+# %%
+figure, ax = plt.subplots(figsize=(2, 1))
+keep(figure, "03_small")
+
+# %%
+print(1 + 1)
+
+# %%
+print(1 + 1)
+"""
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """A clone with two small lessons."""
+    lessons = tmp_path / "lessons"
+    lessons.mkdir()
+    (lessons / "03_small.py").write_text(LESSON, encoding="utf-8")
+    (lessons / "12_other.py").write_text("# %% [markdown]\n# # 12 · Other\n\n# %%\nprint(3)\n", encoding="utf-8")
+    monkeypatch.setattr(shelf, "BESIDE", lessons)
+    monkeypatch.setattr(shelf, "WITHIN", tmp_path / "nowhere")
+    return lessons
+
+
+def run(capsys, *words):
+    status = main(["lessons", *words])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_list_and_choice(room, capsys):
+    assert run(capsys, "list") == (0, "03 · Small\n12 · Other\n", "")
+    assert run(capsys, "list", "12")[1] == run(capsys, "list", "12_other")[1] == "12 · Other\n"
+    assert run(capsys, "list", "3")[1] == run(capsys, "list", "lessons/03_small.ipynb")[1] == "03 · Small\n"
+    status, out, error = run(capsys, "list", "4")
+    assert status == 2 and not out and "there is no lesson 4: choose from 03_small, 12_other" in error
+
+
+def test_cells_are_named_by_what_is_in_them(room):
+    cells = shelf.notebook(room / "03_small.py").cells
+    assert len({cell.id for cell in cells}) == len(cells) == 5  # two of them say the same
+    (room / "03_small.py").write_text(LESSON.replace("A sentence.", "Another."), encoding="utf-8")
+    again = shelf.notebook(room / "03_small.py").cells
+    assert [a.id == b.id for a, b in zip(cells, again, strict=True)] == [False, True, True, True, True]
+
+
+def test_copy(room, tmp_path, capsys):
+    import nbformat
+
+    target = tmp_path / "course"
+    assert run(capsys, "copy", str(target))[0] == 0
+    assert [p.name for p in sorted(target.iterdir())] == ["03_small.ipynb", "12_other.ipynb"]
+    copied = nbformat.read(target / "03_small.ipynb", as_version=4)
+    nbformat.validate(copied)
+    assert not any(cell.get("outputs") for cell in copied.cells)
+    (target / "03_small.ipynb").write_text("mine", encoding="utf-8")
+    status, _, error = run(capsys, "copy", str(target))
+    assert status == 2 and "03_small.ipynb" in error and "--force" in error
+    assert (target / "03_small.ipynb").read_text(encoding="utf-8") == "mine"
+    assert run(capsys, "copy", str(target), "--force")[0] == 0
+
+
+def test_an_installed_package_copies_but_does_not_build(room, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shelf, "WITHIN", room)
+    monkeypatch.setattr(shelf, "BESIDE", tmp_path / "nowhere")
+    assert run(capsys, "copy", str(tmp_path / "course"))[0] == 0
+    status, _, error = run(capsys, "build")
+    assert status == 2 and "lessons copy DIR" in error
+    monkeypatch.setattr(shelf, "WITHIN", tmp_path / "nowhere")
+    assert run(capsys, "list")[0] == 2
+
+
+class TestKernel:
+    """What needs a kernel; its outputs come back in the notebook."""
+
+    @pytest.fixture(autouse=True)
+    def kernel(self, monkeypatch):
+        pytest.importorskip("ipykernel")
+        pytest.importorskip("nbclient")
+
+    def test_the_same_bytes_every_time(self, room, tmp_path, capsys):
+        status, out, _ = run(capsys, "build", "3")
+        assert status == 0 and "new" in out
+        notebook, figure = room / "03_small.ipynb", tmp_path / "figures" / "03_small.png"
+        first = notebook.read_bytes(), figure.read_bytes()
+        status, out, _ = run(capsys, "build", "3", "--jobs", "1")
+        assert status == 0 and "the same" in out and (notebook.read_bytes(), figure.read_bytes()) == first
+        held = json.loads(first[0])
+        assert "".join(held["cells"][1]["outputs"][0]["text"]) == "2\n2\n"
+        assert "image/png" in held["cells"][2]["outputs"][0]["data"] and "execution" not in held["cells"][1]["metadata"]
+        assert str(tmp_path).encode() not in first[0]
+
+    def test_check(self, room, capsys):
+        status, out, _ = run(capsys, "check", "3")
+        assert status == 1 and "03_small has no notebook: python -m minattn lessons build 03" in out
+        run(capsys, "build", "3")
+        assert run(capsys, "check", "3")[:2] == (0, "1 notebooks hold what their sources say\n")
+        assert run(capsys, "check", "3", "--run")[:2] == (0, "1 notebooks hold what their sources say, 1 run again\n")
+        notebook = room / "03_small.ipynb"
+        held = json.loads(notebook.read_text(encoding="utf-8"))
+        held["cells"][3]["outputs"][0]["text"] = ["3\n"]
+        notebook.write_text(json.dumps(held), encoding="utf-8")
+        status, out, _ = run(capsys, "check", "3", "--run")
+        assert status == 1 and "prints or draws something else now" in out and "print(1 + 1)" in out
+        held["metadata"]["minattn"]["numpy"] = "1.0"  # made elsewhere: it runs, that is all that can be said
+        notebook.write_text(json.dumps(held), encoding="utf-8")
+        assert run(capsys, "check", "3", "--run")[0] == 0
+        (room / "03_small.py").write_text(LESSON.replace("A sentence.", "Another."), encoding="utf-8")
+        status, out, _ = run(capsys, "check", "3")
+        assert status == 1 and "has changed since its notebook was built" in out
+
+    def test_since_a_commit_or_all_without_git(self, room, capsys):
+        run(capsys, "build", "12")
+        assert run(capsys, "check", "12", "--since", "HEAD")[1].endswith("1 run again\n")  # no clone: all of them
+
+    @pytest.mark.parametrize(
+        ("line", "sentence"),
+        [
+            ("raise ValueError('broken on purpose')", "broken on purpose"),
+            ("import warnings; warnings.warn('mind this')", "mind this"),
+        ],
+    )
+    def test_what_fails_leaves_everything_as_it_was(self, room, tmp_path, capsys, line, sentence):
+        run(capsys, "build", "3")
+        before = (room / "03_small.ipynb").read_bytes()
+        (room / "03_small.py").write_text(LESSON.replace("print(2)", line), encoding="utf-8")
+        status, out, error = run(capsys, "build")
+        assert status == 1 and "12_other" in out  # the others are built
+        assert "03_small fails, and its notebook stays as it was" in error and sentence in error
+        assert (room / "03_small.ipynb").read_bytes() == before and (room / "12_other.ipynb").is_file()
+
+    def test_libraries_that_are_missing(self, room, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "jupytext", None)
+        status, _, error = run(capsys, "copy", str(room / "x"))
+        assert status == 2 and 'pip install "minattn[lessons]"' in error and not (room / "x").exists()
