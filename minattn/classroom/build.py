@@ -100,7 +100,7 @@ def surroundings():
 
     blas = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
     return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
+        "python": platform.python_version(),  # its manual is what some lessons read
         "numpy": np.__version__,
         "matplotlib": matplotlib.__version__,
         "blas": f"{blas.get('internal_api')} {blas.get('version')} {blas.get('architecture')}",

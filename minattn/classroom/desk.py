@@ -4,12 +4,15 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 from minattn import tree
 from minattn.classroom import shelf
+from minattn.weights import load
+from minattn.weights.npz import ABOUT
 
 FIGURES = "MINATTN_FIGURES"  # the variable that says where figures are kept; notebooks keep none without it
 DOTS = 110  # per inch
@@ -24,7 +27,7 @@ def agree(mine, theirs, tolerance=1e-12):
     if mine.keys() != theirs.keys():
         raise AssertionError(f"on one side alone: {', '.join(sorted(map(str, mine.keys() ^ theirs.keys())))}")
     for name, right in theirs.items():
-        left, right = np.asarray(mine[name]), np.asarray(right)
+        left, right = np.asarray(mine[name]) + 0, np.asarray(right) + 0  # booleans become numbers
         if left.shape != right.shape:
             raise AssertionError(f"{name or 'mine'} has shape {left.shape} but should have {right.shape}")
         error = np.max(np.abs(left - right), initial=0) / max(np.max(np.abs(right), initial=0), 1)
@@ -58,7 +61,7 @@ def keep(figure, name):
 
 def source(*functions):
     """Show the library's own code of functions, classes or modules."""
-    code = "\n\n".join(inspect.getsource(function).rstrip() for function in functions)
+    code = "\n\n".join(textwrap.dedent(inspect.getsource(function)).rstrip() for function in functions)
     if "ipykernel" in sys.modules:
         from IPython.display import Markdown, display
 
@@ -70,13 +73,14 @@ def source(*functions):
 def data(name):
     """What stands in lessons/data: the contents of a .json file, the arrays of an .npz file as a dict, else the text.
 
-    A script make_NAME.py beside it has made what is in numbers.
+    What `minattn.weights.save` has written comes back as `load` gives it: params, settings. A script make_NAME.py
+    beside it has made what is in numbers.
     """
     path = shelf.folder() / "data" / name
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: if it holds numbers, make_{path.stem}.py beside it makes it")
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            return load(path) if ABOUT in arrays else dict(arrays)
     text = path.read_text(encoding="utf-8")
     return json.loads(text) if path.suffix == ".json" else text

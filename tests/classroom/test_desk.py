@@ -2,19 +2,22 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minattn.classroom import agree, data, keep, shelf, source
 from minattn.functions import linear
+from minattn.weights import save
 
 
 def test_agree_says_so(capsys):
     agree(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-13]))
     agree({"W": np.ones(3), "more": {"b": np.zeros(0)}}, {"W": np.ones(3), "more": {"b": np.zeros(0)}})
+    agree(np.array([True, False]), np.array([True, False]))
     agree(1.0, 1.0 + 1e-6, tolerance=1e-5)
-    assert capsys.readouterr().out == "equal: error <= 1e-12\n" * 2 + "equal: error <= 1e-05\n"
+    assert capsys.readouterr().out == "equal: error <= 1e-12\n" * 3 + "equal: error <= 1e-05\n"
 
 
 @pytest.mark.parametrize(
@@ -65,9 +68,9 @@ def test_a_notebook_keeps_none_unasked(tmp_path, monkeypatch):
 
 def test_source_is_the_code_itself(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    source(linear, agree)
+    source(linear, agree, Path.read_text)
     said = capsys.readouterr().out
-    assert said.startswith("def linear(x, W, b=None):") and "\n\ndef agree(" in said
+    assert said.startswith("def linear(x, W, b=None):") and "\n\ndef agree(" in said and "\n\ndef read_text(" in said
 
 
 def test_data_of_each_kind(tmp_path, monkeypatch):
@@ -78,5 +81,8 @@ def test_data_of_each_kind(tmp_path, monkeypatch):
     (tmp_path / "data" / "06_c.py").write_text("print('é')\n", encoding="utf-8")
     assert data("04_a.json") == {"x": [1, 2]} and data("06_c.py") == "print('é')\n"
     assert data("04_b.npz")["y"].tolist() == [0, 1, 2]
+    save(tmp_path / "data" / "04_e.npz", {"layer": {"W": np.eye(2)}}, {"N": 2})
+    params, settings = data("04_e.npz")
+    assert params["layer"]["W"].tolist() == [[1, 0], [0, 1]] and settings == {"N": 2}
     with pytest.raises(FileNotFoundError, match=r"make_04_d\.py"):
         data("04_d.json")
