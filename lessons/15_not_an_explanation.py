@@ -38,10 +38,8 @@ np.set_printoptions(precision=3, suppress=True)
 
 # %%
 model = bind(vision, kernels=(3, 3), strides=(1, 1), L=0)
-trained = data("15_digits.npz")
-fresh = model.init(np.random.default_rng(0), V=10, Y=8, X=8, M=24)
-names = iter(path for path, _ in tree.leaves(fresh))
-params = tree.map(lambda _: trained[next(names)].astype(np.float64), fresh)
+trained, _ = data("15_digits.npz")
+params = tree.astype(trained, np.float64)
 
 test = digits.split()[1]
 logits, cache = model.forward(params, test.images[..., None])  # (B, V)

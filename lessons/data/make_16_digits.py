@@ -1,6 +1,6 @@
 """Make `16_vit.npz` and `16_seeds.json`: the Vision Transformer of lesson 16, and what other seeds give.
 
-python lessons/data/make_16_digits.py      about four minutes on a quiet core
+python lessons/data/make_16_digits.py      about two minutes on a quiet core
 
 Both models are trained as `python -m minattn classify digits` trains them: 900 updates of 64 digits, each moved by at
 most one pixel. The file of parameters holds the Vision Transformer of seed 0 in float16.

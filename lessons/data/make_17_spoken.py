@@ -1,6 +1,6 @@
 """Make `17_poolings.npz` and `17_seeds.json`: three ways to make one vector of a sound, trained alike.
 
-python lessons/data/make_17_spoken.py      about four minutes on a quiet core
+python lessons/data/make_17_spoken.py      just under five minutes on a quiet core
 
 The same bidirectional LSTM three times, and after it: attention with one learned query; the mean of all moments; the
 last state of each direction. Each is trained as `python -m minattn classify spoken` trains the first: 600 updates of 64

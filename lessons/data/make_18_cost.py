@@ -1,11 +1,11 @@
 """Make `18_cost.json`: time and memory of five mechanisms, forward and backward, against the number of steps T.
 
-python lessons/data/make_18_cost.py      about two minutes on a quiet core
+python lessons/data/make_18_cost.py      about a minute and a half on a quiet core
 
 One head of width 64, float32, no mask, one thread; the window reaches 64 steps to either side. Time: what the
 processor spent on it (not what a clock on the wall shows, so that other work on the machine counts for less), in the
-fastest of several runs, in which the mechanisms take turns. Memory: the peak of what Python and NumPy
-have asked for during forward and backward, inputs not counted, by tracemalloc, in a process of its own.
+fastest of several runs, in which the mechanisms take turns. Memory: the peak of what Python and NumPy have asked for
+during forward and backward, inputs not counted, by tracemalloc, in a process of its own.
 """
 
 import json
