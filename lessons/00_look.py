@@ -102,7 +102,7 @@ def show(text):
                 "|" if phoneme == " " else phoneme,
                 ha="center",
                 va="center",
-                fontsize=9 if longest <= 28 else 7.5,
+                fontsize=9 if longest <= 28 else 6.5,
                 color="white" if bad else "black",
                 weight="bold" if bad else "normal",
                 bbox={"boxstyle": "square,pad=0.2", "facecolor": "#b04a00", "linewidth": 0} if bad else None,
@@ -175,7 +175,7 @@ for text, fixed, attending in zip(grown, *share.values(), strict=True):
 # Change `PHRASE` above and run the notebook again. Words that do not occur in the data are read as well, but then nothing
 # can be marked as wrong. Some that are worth it:
 #
-# 1. `write the right name`: two words that sound alike and are spelled differently. Where does each look for its R?
+# 1. `write the right name`: two words that sound alike and are spelled differently. Where does attention find each R?
 # 2. `through the night`: *night* was never read in training. What does attention make of it?
 # 3. `xylophone`: what does a reader do with a word like no other that it has seen?
 #
@@ -183,8 +183,8 @@ for text, fixed, attending in zip(grown, *share.values(), strict=True):
 #
 # 1. The first R is read from the *w*, the second from the *r* of *right*. The sound is the same, so it was not the sound
 #    that led the reader there: it keeps its place in the phrase.
-# 2. It has learned from *right* and *might* what *ight* sounds like, and says N AY T. The fixed vector says the word
-#    before a second time.
+# 2. It has learned from *right* and *might* what *ight* sounds like, and says N AY T. The fixed vector says *through*
+#    twice, then *the*, and never comes to *night*.
 # 3. Attention says K S AY L OW N: a good guess at the letters one by one, and wrong at both x and ph. It says where to
 #    look; what is seen there must have been learned. The fixed vector says S T EY P | K OW D, of all things.
 #

@@ -170,7 +170,8 @@ right.set(xticks=[], yticks=[], title="answer")
 keep(figure, "01_twelve_questions")
 
 # %% [markdown]
-# Every row sums to 1. Between 120° and 240° there is no paint: half green and half blue is the best that the box can say.
+# Every row sums to 1, but for the rounding of what is shown. Half way between two paints, as at 180°, the box answers
+# with half of each; nearer to one of them, as at 150°, it gives nearly that paint alone.
 #
 # This is the library's own code, all of it:
 
@@ -202,7 +203,8 @@ for angle in (60, 90):
     )
 
 # %% [markdown]
-# Asked for yellow, which is in the box, the soft dictionary now hands out red. A dot product hears length as well as
+# Asked for yellow, which is in the box, the soft dictionary now hands out red. At 90° nothing changes, since red's arrow
+# is at right angles to the query, and three times 0 is 0. A dot product hears length as well as
 # direction; `minattn.attention.cosine` is the mechanism that hears direction alone.
 
 # %% [markdown]

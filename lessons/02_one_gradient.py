@@ -152,7 +152,7 @@ inputs, w, dout = np.array([1.0, 2.0, -1.0]), 3.0, np.array([0.5, -1.0, 2.0])
 print("din", w * dout, "  dw", (inputs * dout).sum(), "  db", dout.sum())
 
 # %% [markdown]
-# *You can go on to lesson 03 from here. What follows derives all this for arrays, trains on the digits, and proves the
+# *You can go on to lesson 03 from here, but read the paragraph on the chain rule below first. What follows derives all this for arrays, trains on the digits, and proves the
 # gradient.*
 
 # %% [markdown]
@@ -359,10 +359,10 @@ for name in ("forward difference", "central difference"):
 # difference shrinks with $h$, that of the central one with $h^2$, because what bends to the left and what bends to the
 # right cancel. On the left the step is so short that both losses agree in nearly all of their sixteen digits. The
 # difference keeps what is left, the division by $h$ blows it up, and the error grows with $1/h$. Below $10^{-16}$ the
-# weight plus $h$ is the weight itself, the difference is 0, and everything is wrong.
+# loss no longer moves by even one rounding, the difference is 0, and everything is wrong.
 #
 # So even at the best $h$, central differences leave about six of the sixteen digits in doubt, and one has to find that
-# $h$ first. The green line has neither trouble.
+# $h$ first. The green line bends the same way where $h$ is long, but any $h$ below $10^{-8}$ will do.
 #
 # > **In a box: the complex step.** Make the nudge imaginary. Where $f$ is a smooth formula,
 # >
@@ -490,7 +490,7 @@ agree(once, naive)
 #    already, and must not be taken a second time.
 # 2. The loss is $-\ln 0.090 = 2.408$, the gradient (0.665, 0.245, -0.910), the sum 0. A step against the gradient
 #    raises c alone and lowers the other two.
-# 3. Every line has its product turned round: it should be `dlogits @ W.T`, `x.T @ dlogits` and `dlogits.sum(axis=0)`.
+# 3. Both products have an array turned round, and the sum is over the wrong axis: it should be `dlogits @ W.T`, `x.T @ dlogits` and `dlogits.sum(axis=0)`.
 #    With B = I = V = 5 every matrix is 5 × 5 and every vector has five numbers. Make all sizes different, and NumPy
 #    itself raises an error.
 # 4. Between $10^{-2}$ and $10^{-1}$: one digit, or two. The loss is about 2.5 and known to some $10^{-16}$; divided by

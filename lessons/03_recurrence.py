@@ -378,7 +378,7 @@ ax.axhline(1, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
 keep(ax, "03_hump")
 
 # %% [markdown]
-# Far enough back all three fall by 0.9 a step. On the way there the chain makes a gradient more than a hundred times
+# Far enough back each step multiplies all three by 0.9, or nearly. On the way there the chain makes a gradient more than a hundred times
 # as long: with a spectral radius below 1 it grows for some thirty steps, and it is still longer than at the start
 # after a hundred. Such a matrix is called *non-normal*: it adds to some directions before it takes from all. For a
 # turn, or for any symmetric matrix, norm and radius are the same number and there is no hump. Random matrices stand

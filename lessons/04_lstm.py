@@ -171,7 +171,8 @@ for T, tests in results["tests"].items():
         print(f"  {name:18}", "  ".join(f"{error:.4f}" for error in errors), "  ", *(f"{each:>5}" for each in when))
 
 # %% [markdown]
-# - The **RNN** stays at the black line for the whole budget, at every length. It has learned that the sum is about 1.
+# - The **RNN** stays at the black line, or jumps above it, for the whole budget, at every length. It has learned that
+#   the sum is about 1.
 # - The **LSTM** lies on that line too, for hundreds of updates, and then falls off it at once. Lesson 03 suggests why:
 #   as soon as some cell keeps a little of the first number, more of the error comes back to it, and it learns to keep
 #   more. The longer the sequence, the longer it waits; at T = 200 one seed of three has not got there by the end.
@@ -244,7 +245,7 @@ print("dcell ", dcell)
 (library, _), cache = lstm.forward(params, three)
 agree(shown, library)
 reach = lstm.flow((None, lstm.State(np.ones((1, 1)), np.zeros((1, 1)))), cache).reach
-agree(dcell[:2], reach.cell[0, :2, 0])  # at the last step the library tells what comes in at hidden, 1
+agree(dcell[:2], reach.cell[0, :2, 0])  # at the last step it has 0 here, and 1 in reach.hidden
 
 # %% [markdown]
 # *You can go on to lesson 05 from here. What follows derives the whole backward pass, for any width and with gates
@@ -432,7 +433,7 @@ for name, norms in networks.items():
 
 # %% [markdown]
 # With a forget bias of 0 the LSTM is no better than the RNN: of the first number nothing arrives. With 1 a great deal
-# more does, though still little. With 5 about as much arrives as was sent, at the first steps even more: the conveyor
+# more does, though still little. With 5 it first falls to about a tenth, then grows beyond what was sent: the conveyor
 # is not the only way back. The gates listen to the hidden state, and along $W_\text{hidden}$ gradients can grow as in
 # lesson 03, so LSTMs are clipped too. The trained one has found the level line by itself.
 #

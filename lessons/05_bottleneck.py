@@ -320,8 +320,8 @@ print(f"forced: {forced[real].mean():.0%} wrong, loss {nats:.2f} nats a phoneme"
 print(f"free:   {free[fixed][real].mean():.0%} wrong, position by position; {wrong[fixed][-1]:.0%} by edit distance")
 
 # %% [markdown]
-# Forced, it gets about two phonemes in three right, and after the first few the rest of a phrase is no harder to its very
-# end. Free, the first mistakes pull the next ones after them, and after ten phonemes hardly anything is right. (A single
+# Forced, it gets about two phonemes in three right, and after the first few the rest is no harder, as far as the plot
+# goes. Free, the first mistakes pull the next ones after them, and after ten phonemes hardly anything is right. (A single
 # phoneme too many shifts all that follow, so the comparison by position is harsh; the edit distance forgives that, and is
 # bad enough.)
 #

@@ -89,7 +89,7 @@ for stop in kept["stops"]:
 # %% [markdown]
 # Before training every letter gets nearly the same: the answer is the muddy average of lesson 01. Then a diagonal grows,
 # here from the start of the phrase to its end, and the blur around it shrinks. Learning is not smooth: near update 500
-# errors shoot up for a moment, and the focus is lost at the same time.
+# errors shoot up for a moment, and the focus blurs a little at the same time.
 #
 # (Measured on the first 200 test phrases. "Letters looked at" is $e$ to the entropy of a row: 1 where all the weight lies
 # on one letter, S where it is spread evenly over S. Phonemes written too many count as wrong too, so more than 100% is
@@ -449,7 +449,7 @@ print(data("06_additive_torch.py"))
 # 2. To key 2, which is equal to the query. The scores are 0.47, 1.93, 3.05 and the weights 0.05, 0.23, 0.71: a context
 #    of about 48.
 # 3. A softmax over an axis of length 1: every weight is 1, and the context is the sum of the values, whatever was
-#    asked. The weights sum to S over time, not to 1, and *said twice* doubles the context; the shape of the context is
+#    asked. Both parts of check 2 fail (the shape is not (B, S), the sum over time is S, not 1), so does 4 (*said twice* doubles the context), and so does 5 (padding is added in); 1 and 3 pass: the shape of the context is
 #    right, and the order does not matter to a sum. Take the last axis away first: `scores[..., 0]`.
 # 4. 0: the softmax takes out what is the same for all steps. In Derive, its gradient is the sum of de over the steps.
 # 5. It is gone: with b = 0 the two units are tanh(q - k) and tanh(k - q) = -tanh(q - k), and with equal v they cancel.

@@ -95,7 +95,7 @@ for name, scale in (("as they are", 1), ("divided by √D", 1 / np.sqrt(D)), ("d
 # %% [markdown]
 # ## Compute
 #
-# Three keys and one query, D = 4, for the four scores of Luong, Pham and Manning (2015):
+# Three keys and one query, D = 4, for the three scores of Luong, Pham and Manning (2015) and their local attention:
 #
 # | score | formula | learned | what it says |
 # |---|---|---|---|
@@ -104,7 +104,7 @@ for name, scale in (("as they are", 1), ("divided by √D", 1 / np.sqrt(D)), ("d
 # | **concat** | v · tanh(Wᵀ [query, key]) | W, v | what a small network thinks of the pair |
 # | **local** | general, times a bell curve around a place | W, and what predicts the place | like that, and near there |
 #
-# Take query = (2, 0, 2, 0). *dot* divides by √4 = 2. For *general* let W be half of the matrix that swaps the first
+# Take query = (2, 0, 2, 0). *dot* divides by √4 = 2, which Luong's does not. For *general* let W be half of the matrix that swaps the first
 # feature with the second and the third with the fourth: it makes (0, 1, 0, 1) of the query. For *concat* take A = 1
 # hidden feature, half of the query's first number less the key's first, and v = 2.
 #
@@ -172,7 +172,7 @@ for scores in (np.array([np.log(2), 0, 0]), np.array([np.log(98), 0, 0])):
 # %% [markdown]
 # ## Derive
 #
-# **The scores.** With query $q$ of width $N$ and key $k_s$ of width $D$ (equations 8 to 10 of the paper):
+# **The scores.** With query $q$ of width $N$ and key $k_s$ of width $D$ (sections 3.1 and 3.2 of the paper):
 #
 # $$\text{dot: } q^\top k_s \qquad \text{general: } q^\top W k_s \qquad
 #   \text{concat: } v^\top \tanh(W^\top [q; k_s])$$
@@ -404,7 +404,7 @@ figure.suptitle("Same memory, same queries, four scores: the diagonal is right; 
 keep(figure, "07_three_errands")
 
 # %% [markdown]
-# - **dot** needs no training for its own language and is lost in another: it has no place to keep a translation.
+# - **dot** needs no training for its own language and is lost in another (with this rotation even worse than a guess, which has one chance in eight): it has no place to keep a translation.
 #   That is why a Transformer gives queries and keys a learned matrix each before it multiplies them (lesson 10); the two
 #   together are one W of general, of rank D at most.
 # - **general** wins both errands by content, and knows no places: the keys do not say where they stand.

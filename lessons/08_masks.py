@@ -193,7 +193,7 @@ keep(figure, "08_the_leak")
 # %% [markdown]
 # With the right mask everything above the line is hidden, and what is hidden moves nothing: not a little, 0. In the
 # other three a bright stripe lies above the line, one place to the right of the diagonal. That stripe is the next
-# letter, which is the answer. One step too many does as much damage as no mask at all. (The diagonal is the step's own
+# letter, which is the answer. One step too many does nearly as much damage as no mask. (The diagonal is the step's own
 # letter. It reaches the guess beside the attention too, so a mask alone does not shut it out.)
 #
 # That gives a test which every model that writes should pass. Change the last letter; nothing before it may move:

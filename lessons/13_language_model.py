@@ -57,7 +57,7 @@ for name, loss in counting.items():
 
 # %% [markdown]
 # And the two models that learn: a Transformer of two layers and an LSTM, of about the same number of parameters, each
-# trained on the same pieces of text, three times from different starts. `lessons/data/make_13_writers.py` did it, in some
+# trained on as many pieces of the same text, three times from different starts. `lessons/data/make_13_writers.py` did it, in some
 # minutes on one core.
 
 # %%
@@ -370,7 +370,7 @@ for texts in written["greedy"][[3, 10, 20]]:
 #    mean if it were 20?
 # 3. **Mend.** Somebody trains with `model.forward(params, pieces)` and targets `pieces`, both the whole piece. The loss falls
 #    below 0.2 within forty updates. What has been forgotten?
-# 4. **Predict.** Top_p 0.9 at a place where the model gives one character 0.95. How many characters can be drawn? And where 30
+# 4. **Predict.** Top_p 0.9 at a place where the model gives one character 0.95. How many characters can be drawn? And where 25
 #    characters share the probability evenly?
 # 5. **Write.** The surprise at each place of a piece, mean over all pieces: `surprise.mean(axis=0)`. Why is it higher at the
 #    first places? What would it be for the bigram?
@@ -383,7 +383,7 @@ for texts in written["greedy"][[3, 10, 20]]:
 #    the model is sure of itself and wrong, so that its output weights are too large.
 # 3. The shift. Row t sees token t and is asked for token t. It should be asked for token t + 1: inputs `pieces[:, :-1]`,
 #    targets `pieces[:, 1:]`.
-# 4. One: it alone reaches 0.9. Of the 30, 27: 0.9 of them. That is the point of top_p against a fixed number of characters (top_k): it
+# 4. One: it alone reaches 0.9. Of the 25, 23: 22 reach only 0.88. That is the point of top_p against a fixed number of characters (top_k): it
 #    keeps few where the model is sure and many where it is not.
 # 5. At the first places there is little to look back at. For a bigram, which never looks further back than one character, all
 #    places are alike.
@@ -396,7 +396,7 @@ for texts in written["greedy"][[3, 10, 20]]:
 # - Bengio et al. 2003, *A neural probabilistic language model*, Journal of Machine Learning Research 3: embeddings and a
 #   network in the place of counts.
 # - Radford et al. 2019, *Language models are unsupervised multitask learners* (GPT-2), section 2: the model of this lesson,
-#   much larger.
+#   much larger, with learned positions in the place of rotary ones, and tokens of several characters.
 # - Press & Wolf 2017, *Using the output embedding to improve language models*, arXiv:1608.05859: the tied table.
 # - Holtzman et al. 2020, *The curious case of neural text degeneration*, arXiv:1904.09751, section 3.1: top_p, there called
 #   nucleus sampling, and why likely text is dull.

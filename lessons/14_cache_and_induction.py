@@ -234,7 +234,7 @@ curves(
     ax=ax,
     xlabel="tokens written, T",
     ylabel="multiplications in all",
-    title="Writing T tokens: twice as long is four times or twice as much",
+    title="Writing T tokens: the longer the text, the more a cache saves",
 )
 ax.set(xscale="log", yscale="log", xticks=lengths[1::2], xticklabels=lengths[1::2])
 ax.minorticks_off()
@@ -354,7 +354,7 @@ for name, changed in cases.items():
 
 # %% [markdown]
 # Without layer 0 the second layer is as good as gone, although nothing in it has changed: its keys are no longer made from
-# "the letter before". The heads share the work, some more and some less, so that switching off one is not the same as
+# "the letter before". But not all of layer 0 is a previous-token head: head 2 has 0.08 there (it looks mostly at its own place), and is needed. The heads share the work, some more and some less, so that switching off one is not the same as
 # switching off all. To be sure that a head does something, switch it off; to be sure that it is the whole story, switch
 # off the others.
 

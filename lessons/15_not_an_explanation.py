@@ -319,7 +319,7 @@ for ax, rows, title in zip(axes, found, titles, strict=True):
 keep(figure, "15_look_and_need")
 
 # %% [markdown]
-# The second picture lies within the first and is paler: often the reader gets along without the entry that it looks at
+# The second picture lies within the first, and half of its rows are nearly dark: often the reader gets along without the entry that it looks at
 # most, because its neighbours know the letter too. The third is broader: letters with hardly any weight change the
 # phoneme. (With another letter in the place of a space, two words become one.) Is that so in general? Twenty short phrases
 # from the test sections that the reader reads without error:
@@ -380,9 +380,9 @@ keep(figure, "15_weight_and_effect")
 # needed it, and the writer lost its place.) Replace the letter itself, and often everything changes: the grey corner is
 # full. About a third of the letters that a phoneme needs were hardly looked at.
 #
-# The reason is that an entry of the memory is not a letter. It is the state of an LSTM that has read the phrase from both
-# sides, and holds its neighbours too. How strongly does the entry at one place depend on the letter at another? That is
-# the derivative of the entry with respect to the embedded letter: a matrix, of which the norm is drawn, each row
+# The reason is that an entry of the memory is not a letter. It is made, by one matrix (128 × 64), from the state of an LSTM that has read the phrase from both
+# sides, and holds its neighbours too. How strongly does that state at one place depend on the letter at another? That is
+# the derivative of the state (128 numbers, before the matrix) with respect to the embedded letter: a matrix, of which the norm is drawn, each row
 # divided by its sum.
 
 # %%
@@ -410,7 +410,7 @@ heatmap(
     ax=ax,
     title="An entry depends on its neighbours, not on its letter alone",
     xlabel="letter",
-    ylabel="entry of the memory",
+    ylabel="state that the entry is made from",
     cbar_label="share of the derivative",
 )
 keep(ax, "15_mixing")

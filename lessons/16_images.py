@@ -357,7 +357,7 @@ for seed in range(3):
     print(f"shuffled, seed {seed}: nearest image {both[0]:2} wrong, logistic regression {both[1]:2} wrong")
 
 # %% [markdown]
-# Now all look much better, and nothing has been learned but the handwriting of those who are tested.
+# Now both look much better, and all that has been added is the handwriting of those who are tested.
 
 # %% [markdown]
 # ## A surprise
@@ -393,7 +393,7 @@ for name, order in orders.items():
     print(f"{name:21}", " ".join(f"{share:.2f}" for share in right[name]))
 
 # %% [markdown]
-# Painting over what was attended to most harms about as little as painting anywhere. Painting over ink harms far more.
+# Painting over what was attended to most harms only a little more than painting anywhere. Painting over ink harms far more.
 # The reason is in the convolutions: the features *at* a place tell of the 5 × 5 pixels around it, and a white place in
 # the crook of a stroke can tell more than a black one in its middle. The map says at which place the features were read.
 # It does not say which pixels made them. Lesson 15 is about what else a map does not say.
@@ -414,8 +414,8 @@ for name, order in orders.items():
 #
 # 1. The features move along with the ink, and so does the map; the context is an average that does not know where, so the
 #    answer stays (the border, where zeros were added, can disturb it a little). In the Vision Transformer a shift by one
-#    pixel changes what is in every patch, and each patch has a place of its own: everything may change. That is why both
-#    were trained on shifted images.
+#    pixel changes what is in every patch, and each patch has a place of its own: everything may change. It has to learn this from examples; both
+#    models were trained on shifted images, so that the comparison is fair.
 # 2. The scores are 2, 2, 1; e to that: 7.389, 7.389, 2.718, sum 17.496; the weights 0.422, 0.422, 0.155. It asks for
 #    much ink, and two places have the same.
 # 3. Nothing, up to rounding. Without places attention sees a bag of patches (lesson 09), whichever order they come in.

@@ -73,12 +73,12 @@ keep(figure, "17_spectrogram")
 # The bright stripes are the two vowels of the word, each with peaks at pitches of its own; the hiss of the *s* before
 # them drowns in the noise. Why *log-mel*?
 #
-# - **mel**: the ear tells 200 Hz from 300 Hz easily, and 3,200 from 3,300 hardly. So the 32 bands of the picture are
+# - **mel**: to the ear 200 and 300 Hz lie far apart, 3,200 and 3,300 close together. So the 32 bands of the picture are
 #   narrow below and wide above, in equal steps of a scale called mel.
 # - **log**: the ear hears ratios. A sound with ten times the power adds the same amount to the logarithm, wherever it
 #   started.
 #
-# A bidirectional LSTM (lesson 04) reads the frames from both sides, and writes 64 numbers for each moment. Then one
+# A bidirectional LSTM (lesson 05) reads the frames from both sides, and writes 64 numbers for each moment. Then one
 # learned query looks at all 74 moments and takes their average, by weight; from that average the digit is read. It was
 # trained on 600 batches of 64 recordings, each with noise of its own, and was told the digit, never the place. Its
 # parameters are in a file that `lessons/data/make_17_spoken.py` made. The voices below were never heard in training.

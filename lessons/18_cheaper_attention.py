@@ -27,7 +27,7 @@ np.set_printoptions(precision=3, suppress=True)
 # For a book of 100,000 words it is ten thousand million numbers, 40 gigabytes in single precision, for one head of one
 # layer.
 #
-# Here is one recording of a spoken digit (lesson 17), 74 frames of 20 milliseconds, and every frame looks at every
+# Here is one recording of a spoken digit (lesson 17), 74 frames, a new one every 20 ms, and every frame looks at every
 # frame. The three other panels show ways to have less in memory at once.
 
 # %%
@@ -258,7 +258,7 @@ for T in (2048, 8192):
         print(f"    {name:10} time {time[name]:6.2f}   memory {room[name]:6.3f}")
 
 # %% [markdown]
-# Left, time: `dot`, `blockwise` and `fused` climb with a slope of about 2, `window` and `linear` of about 1. Right,
+# Left, time: `dot`, `blockwise` and `fused` climb with a slope of about 2 (the last step of `dot` is steeper, see *A surprise*), `window` and `linear` of about 1. Right,
 # memory: only `dot` climbs with a slope of 2. At 8,192 steps it holds four arrays of 8,192 × 8,192 numbers, a gigabyte, and
 # for 16,384 it was not asked. The tiles stay at slope 1, and for long sequences they need even less than window and linear
 # attention, which keep what backward will need for every tile. For short sequences, where everything fits anyway,

@@ -57,7 +57,7 @@ for name, run in runs.items():
 # One of the wrong ones lies on the right one, another close beside it, and both read as many digits. The other two
 # learn more slowly, and would pass for a learning rate that was not chosen well. A gradient that is wrong mostly still
 # points downhill, and training forgives much. So nobody finds such a mistake by looking at a loss: the network just
-# never becomes as good as it could.
+# stays, if one sees anything at all, a little worse than it could be.
 #
 # The ten mistakes below are of kinds that were published, in code that people learned from, and that passed the tests
 # they came with.
@@ -330,7 +330,7 @@ screen(
 # %% [markdown]
 # ### 4 · Weights from before the dropout
 #
-# Dropout silences some of the weights, and the context is a sum with what is left. The values must hear through the
+# Dropout silences weights at random in training, and the context is a sum with what is left. The values must hear through the
 # same weights. The cache held both, and backward took the other.
 #
 # *What hides it:* dropout = 0, the usual setting of a test, since randomness is a nuisance there. A generator that is
@@ -468,7 +468,7 @@ ax.set_yticks(np.arange(len(caught)) + 0.5, minor=True)
 ax.grid(which="minor", color="white", linewidth=2)
 ax.tick_params(which="both", length=0)
 ax.xaxis.tick_top()
-figure.suptitle("Ten wrong gradients slip through five tests in use; the full check catches all")
+figure.suptitle("No test in use catches more than six of ten wrong gradients; the full check catches all")
 keep(figure, "19_ten_by_six")
 
 for test, n in zip(TESTS, caught.sum(axis=0), strict=True):
@@ -487,7 +487,7 @@ print("false alarms on the library:", int(alarms.sum()))
 # %% [markdown]
 # ## Equal to the library
 #
-# Three of the ten, derived once more in two or three lines each, and compared with the library's own.
+# Four of the ten, in three derivations of two or three lines each, compared with the library's own.
 #
 # *The softmax with its whole Jacobian* (numbers 1 and 2): $\partial \text{weight}_i / \partial \text{score}_j =
 # \text{weight}_i ([i = j] - \text{weight}_j)$, a matrix for every row.
@@ -634,7 +634,7 @@ tell(gradcheck(rms_norm, rms_norm_backward, (rng.normal(size=(2, 3, 5)), rng.nor
 # %% [markdown]
 # ## Read
 #
-# - Ba, Kiros & Hinton 2016, *Layer normalization*, arXiv:1607.06450, section 3: the gain and the two means of number 3.
+# - Ba, Kiros & Hinton 2016, *Layer normalization*, arXiv:1607.06450, section 3: the forward of number 3, and its gain.
 # - Shazeer 2019, *Fast transformer decoding: one write-head is all you need*, arXiv:1911.02150, section 3: one key for
 #   all heads, number 5.
 # - Humbatova et al. 2020, *Taxonomy of real faults in deep learning systems*, arXiv:1910.11015: what else goes wrong,

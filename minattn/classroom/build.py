@@ -20,6 +20,8 @@ from minattn.weights import replace
 FIXED = dict.fromkeys(VARIABLES, "1") | {
     "PYTHONHASHSEED": "0",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONWARNINGS": "",
+    "PYTHONWARNDEFAULTENCODING": "",
 }
 LONGEST = 600  # seconds of a cell
 PLACE = "minattn"  # in the metadata

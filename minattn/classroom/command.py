@@ -134,7 +134,7 @@ def _each(work, tasks, jobs, title, say):
 def _changed(paths, since):
     """The lessons that git says have changed since a commit, or whose data have; all of them where git says nothing."""
     command = ["git", "-C", str(shelf.folder()), "diff", "--name-only", "--relative", since, "--", "."]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if told.returncode:
         return set(paths)
     numbers = {Path(line).name.removeprefix("make_")[:2] for line in told.stdout.splitlines()}

@@ -34,7 +34,7 @@ def layer_norm(x, gain, bias=None, eps=EPS):
 
 
 def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
-    """-> dx, dgain, dbias. The gain stands inside both means: moving it outside is right only when it is 1."""
+    """-> dx, dgain, dbias. The gain stands inside both means: outside it is right only if all gains are equal."""
     M = gain.shape[-1]
     # out = gain * normalized + bias
     dbias = unbroadcast(dout, bias)

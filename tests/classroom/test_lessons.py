@@ -89,7 +89,7 @@ def test_it_is_a_plain_script_too(path, tmp_path):
         cwd=tmp_path,
         env=surroundings,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0 and not done.stderr, done.stderr

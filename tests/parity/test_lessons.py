@@ -25,7 +25,7 @@ def test_it_runs_and_asserts(path, tmp_path):
         cwd=tmp_path,
         env=surroundings,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
