@@ -243,8 +243,8 @@ for ax in axes.flat[1:]:
 keep(figure, "09_score_and_distance")
 
 # %% [markdown]
-# The fast waves tell neighbours apart and are soon back where they were; the slow ones hardly move over a sentence, and
-# tell its beginning from its end. The second picture is the sum of all of them: high at small distances, then lower,
+# The fast waves tell neighbours apart and are soon back where they were; slower ones tell the beginning of a sentence
+# from its end; the slowest hardly move here. The second picture sums all of them: high at small distances, then lower,
 # with ripples. ALiBi has no ripples.
 
 # %% [markdown]

@@ -149,8 +149,8 @@ for name, passed in norms.items():
 # - *Post-norm*: it arrives, but several times weaker.
 # - *Pre-norm*: about the same everywhere, within a factor of three.
 #
-# Does it matter? Stacks of 6 and of 12 narrow layers (M = 32) learn to guess the next character, with Adam at one learning
-# rate. That takes minutes, so `lessons/data/make_11_race.py` has done it, with one seed.
+# Does it matter? Stacks of 6 and of 12 narrow layers (M = 32) learn to guess the next character, with Adam at two learning
+# rates (the figure shows 0.003). That takes minutes, so `lessons/data/make_11_race.py` has done it, with one seed.
 
 # %%
 race = data("11_race.json")
@@ -183,7 +183,7 @@ share = share[share > 0]
 print(f"knowing only how frequent each character is: {-(share * np.log(share)).sum():.1f} nats a character")
 
 # %% [markdown]
-# Six layers train with either: pre-norm is faster at first, and in the end all are within about 0.1 of each other. A warm-up,
+# Six layers train with either: pre-norm is faster at first, and in the end all of one rate are within about 0.1 of each other. A warm-up,
 # in which the rate rises from 0 over the first 100 updates, is no help. Twelve layers train with pre-norm. With post-norm
 # they learn hardly more than how frequent each character is, at either rate, with a warm-up or without.
 #
@@ -231,7 +231,7 @@ print(centered / std)
 # | together | 1 | 1.5 | 0.75 | 0.125 | 3.375 |
 #
 # Without residuals only the last path is there, the longest one. With them there is always the path of slope 1 that goes
-# around everything. And if twelve times 1.5 is too much, that is where the norm comes in.
+# around everything. And if 1.5 to the power of twelve is too much, that is where the norm comes in.
 
 # %%
 for depth in (3, 12):
@@ -287,7 +287,7 @@ for depth in (3, 12):
 # $$\Big(\frac1{\sqrt2}\Big)^{2L} = 2^{-L}$$
 #
 # In pre-norm the sums are never divided, and grow with depth. Each part is fed through a norm, so the larger x is below it,
-# the weaker its gradient; the last norm divides by about $\sqrt{L}$, for all layers at once.
+# the weaker its gradient; the last norm divides by about $\sqrt{2L + 1}$, for all layers at once.
 
 
 # %%
@@ -302,7 +302,7 @@ left["the path around in post-norm, 1 / 2^L"] = [2.0**-depth for depth in DEPTHS
 ax = curves(
     left,
     DEPTHS,
-    title="The deeper the stack, the less arrives, unless the norm stands first",
+    title="The deeper the stack, the less arrives, but for residuals with the norm first",
     xlabel="layers",
     ylabel="gradient at the bottom / at the top",
 )
