@@ -119,15 +119,17 @@ def show(text):
 keep(show(PHRASE), "00_look")
 
 # %% [markdown]
-# Each row is one sound, from the top down; the brighter a letter, the more the reader looked at it. A row named "␣" is a
-# border between words. The bright steps run from the top left to the bottom right, since speech follows the letters. They
-# are not even: two letters may make one sound, and a silent letter makes none. AY is read from the *i*, and the *gh* is
-# not skipped: the reader looks at it while it says the T. (That this *i* is AY, and not IH as in *it*, depends on the
-# *gh* as well. The reader knows, because what it finds at a letter has been made from both of its sides.)
+# Each row is one sound, from the top down; the brighter a letter, the more the reader looked at it. A row named "␣"
+# is a border between words. The bright steps run from the top left to the bottom right, since speech follows the
+# letters. They are not even: two letters may make one sound, and a silent letter makes none. AY is read from the *i*,
+# and the *gh* is not skipped: the reader looks at it while it says the T. (That this *i* is AY, and not IH as in
+# *it*, depends on the *gh* as well. The reader knows, because what it finds at a letter has been made from both of
+# its sides.)
 #
-# The reader with attention gets the phrase right. The other does not, though it was trained on the same phrases, for as
-# long, and is about as large. It has learned a lot, too: what it says sounds like the manual. (Marked are the sounds that
-# do not fit when the two lines are laid side by side as well as they can be; some of the others fit by chance.)
+# The reader with attention gets the phrase right. The other does not, though it was trained on the same phrases, for
+# as long, and is about as large. It has learned a lot, too: what it says sounds like the manual. (Marked are the
+# sounds that do not fit when the two lines are laid side by side as well as they can be; some of the others fit by
+# chance.)
 #
 # **Predict** again. The next phrase is longer. Where will the fixed vector go wrong: at the start, in the middle, or at
 # the end?
@@ -137,8 +139,8 @@ LONG = "return a copy of the string in which each"
 keep(show(LONG), "00_long_phrase")
 
 # %% [markdown]
-# The first two words are right. Then it loses the thread, and goes on with other words that it knows from the manual. Let
-# the phrase grow word by word, and ask both at each length:
+# The first two words are right. Then it loses the thread, and goes on with other words that it knows from the manual.
+# Let the phrase grow word by word, and ask both at each length:
 
 # %%
 words = LONG.split()
@@ -163,17 +165,17 @@ for text, fixed, attending in zip(grown, *share.values(), strict=True):
 
 # %% [markdown]
 # The error does not climb evenly, but it climbs, and attention makes none. That is the reason for all that follows. A
-# network that has to carry everything in one vector loses some of it on the way; one that may look back does not have to
-# carry it.
+# network that has to carry everything in one vector loses some of it on the way; one that may look back does not have
+# to carry it.
 #
-# How does it know where to look? It asks a question, compares the question with every letter, and takes an average of what
-# it finds. **Lesson 01** does that with a box of paints.
+# How does it know where to look? It asks a question, compares the question with every letter, and takes an average of
+# what it finds. **Lesson 01** does that with a box of paints.
 
 # %% [markdown]
 # ## Try
 #
-# Change `PHRASE` above and run the notebook again. Words that do not occur in the data are read as well, but then nothing
-# can be marked as wrong. Some that are worth it:
+# Change `PHRASE` above and run the notebook again. Words that do not occur in the data are read as well, but then
+# nothing can be marked as wrong. Some that are worth it:
 #
 # 1. `write the right name`: two words that sound alike and are spelled differently. Where does attention find each R?
 # 2. `through the night`: *night* was never read in training. What does attention make of it?
@@ -181,8 +183,8 @@ for text, fixed, attending in zip(grown, *share.values(), strict=True):
 #
 # <details><summary>What to look for</summary>
 #
-# 1. The first R is read from the *w*, the second from the *r* of *right*. The sound is the same, so it was not the sound
-#    that led the reader there: it keeps its place in the phrase.
+# 1. The first R is read from the *w*, the second from the *r* of *right*. The sound is the same, so it was not the
+#    sound that led the reader there: it keeps its place in the phrase.
 # 2. It has learned from *right* and *might* what *ight* sounds like, and says N AY T. The fixed vector says *through*
 #    twice, then *the*, and never comes to *night*.
 # 3. Attention says K S AY L OW N: a good guess at the letters one by one, and wrong at both x and ph. It says where to

@@ -19,8 +19,9 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# A dictionary answers a *query* by comparing it with its *keys*. One key is equal to it, and the *value* beside that key
-# is the answer. Here is a box of paints: the names are keys, the colours (red, green, blue, from 0 to 1) are values.
+# A dictionary answers a *query* by comparing it with its *keys*. One key is equal to it, and the *value* beside that
+# key is the answer. Here is a box of paints: the names are keys, the colours (red, green, blue, from 0 to 1) are
+# values.
 
 # %%
 box = {"red": (0.9, 0.1, 0.1), "yellow": (1.0, 0.85, 0.1), "green": (0.1, 0.6, 0.2), "blue": (0.1, 0.3, 0.9)}
@@ -70,9 +71,9 @@ bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 keep(figure, "01_melting_lookup")
 
 # %% [markdown]
-# On the left the lookup is an ordinary dictionary: the nearest key, red at 0°, takes all. Further right yellow joins in,
-# and the answer is orange, which was never in the box. At the far right everybody speaks with one voice, and the answer
-# is the same muddy average whatever was asked.
+# On the left the lookup is an ordinary dictionary: the nearest key, red at 0°, takes all. Further right yellow joins
+# in, and the answer is orange, which was never in the box. At the far right everybody speaks with one voice, and the
+# answer is the same muddy average whatever was asked.
 #
 # That is attention. A query, a comparison with every key, weights that sum to 1, an average of the values.
 #
@@ -131,8 +132,8 @@ print("answer", (by_hand @ value).round(2))
 # $$\text{weight}_s = \frac{e^{\text{score}_s}}{\sum_j e^{\text{score}_j}} \qquad\qquad
 #   \text{answer} = \sum_s \text{weight}_s \; \text{value}_s$$
 #
-# Steps 2 and 3 together are called **softmax**. Multiplying all scores by a large number makes it sharp, and in the limit
-# a dictionary again; multiplying by 0 makes every weight equal.
+# Steps 2 and 3 together are called **softmax**. Multiplying all scores by a large number makes it sharp, and in the
+# limit a dictionary again; multiplying by 0 makes every weight equal.
 #
 # How many numbers an arrow has matters too: the more there are, the larger dot products become by chance. The library
 # therefore divides the scores by $\sqrt D$; lesson 07 shows why it has to be exactly that.
@@ -140,8 +141,8 @@ print("answer", (by_hand @ value).round(2))
 # %% [markdown]
 # ## Equal to the library
 #
-# Many queries at once, as rows: T of them look at S keys. `dot.forward` takes rows, divides by $\sqrt D$, and returns the
-# answers, called the *context*, and a cache that holds the weights.
+# Many queries at once, as rows: T of them look at S keys. `dot.forward` takes rows, divides by $\sqrt D$, and returns
+# the answers, called the *context*, and a cache that holds the weights.
 
 # %%
 queries = np.stack([arrow(angle) for angle in range(0, 360, 30)])  # (T, D)
@@ -203,9 +204,9 @@ for angle in (60, 90):
     )
 
 # %% [markdown]
-# Asked for yellow, which is in the box, the soft dictionary now hands out red. At 90° nothing changes, since red's arrow
-# is at right angles to the query, and three times 0 is 0. A dot product hears length as well as
-# direction; `minattn.attention.cosine` is the mechanism that hears direction alone.
+# Asked for yellow, which is in the box, the soft dictionary now hands out red. At 90° nothing changes, since red's
+# arrow is at right angles to the query, and three times 0 is 0. A dot product hears length as well as direction;
+# `minattn.attention.cosine` is the mechanism that hears direction alone.
 
 # %% [markdown]
 # ## Exercises
@@ -214,14 +215,14 @@ for angle in (60, 90):
 #    return?
 # 2. **By hand.** With the three entries of *Compute*, what does the query (0, 0) return? And (0, 5)?
 # 3. **Predict.** All scores grow by 100. What happens to the weights?
-# 4. **Change.** Write `look_up` so that only paints within 90° of the query may answer. What should it return when there
-#    are none?
+# 4. **Change.** Write `look_up` so that only paints within 90° of the query may answer. What should it return when
+#    there are none?
 #
 # <details><summary>Answers</summary>
 #
 # 1. The average of the two values: both scores are equal, so are the weights.
-# 2. (0, 0) is similar to nobody in particular: all scores are 0, the answer is the average, 20. (0, 5) has the scores 0,
-#    5, 0 and the weights 0.007, 0.987, 0.007: 20 again, for another reason.
+# 2. (0, 0) is similar to nobody in particular: all scores are 0, the answer is the average, 20. (0, 5) has the scores
+#    0, 5, 0 and the weights 0.007, 0.987, 0.007: 20 again, for another reason.
 # 3. Nothing: every share is multiplied by the same $e^{100}$, and the division takes it out. Computers subtract the
 #    largest score for that reason: it changes nothing and keeps $e^{\text{score}}$ from overflowing.
 # 4. A mask: shares where `similar < 0` are 0. Where none is left the library answers 0, never 0 / 0; lesson 08 is about
@@ -232,6 +233,7 @@ for angle in (60, 90):
 # %% [markdown]
 # ## Read
 #
-# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2: query, key and value in one sentence.
+# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2: query, key and value in one
+#   sentence.
 # - Graves, Wayne & Danihelka 2014, *Neural Turing machines*, arXiv:1410.5401, equations 5 and 6: a memory that is asked
 #   by similarity, with a sharpness.

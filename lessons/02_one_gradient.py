@@ -152,8 +152,8 @@ inputs, w, dout = np.array([1.0, 2.0, -1.0]), 3.0, np.array([0.5, -1.0, 2.0])
 print("din", w * dout, "  dw", (inputs * dout).sum(), "  db", dout.sum())
 
 # %% [markdown]
-# *You can go on to lesson 03 from here, but read the paragraph on the chain rule below first. What follows derives all this for arrays, trains on the digits, and proves the
-# gradient.*
+# *You can go on to lesson 03 from here, but read the paragraph on the chain rule below first. What follows derives
+# all this for arrays, trains on the digits, and proves the gradient.*
 
 # %% [markdown]
 # ## Derive
@@ -490,9 +490,9 @@ agree(once, naive)
 #    already, and must not be taken a second time.
 # 2. The loss is $-\ln 0.090 = 2.408$, the gradient (0.665, 0.245, -0.910), the sum 0. A step against the gradient
 #    raises c alone and lowers the other two.
-# 3. Both products have an array turned round, and the sum is over the wrong axis: it should be `dlogits @ W.T`, `x.T @ dlogits` and `dlogits.sum(axis=0)`.
-#    With B = I = V = 5 every matrix is 5 × 5 and every vector has five numbers. Make all sizes different, and NumPy
-#    itself raises an error.
+# 3. Both products have an array turned round, and the sum is over the wrong axis: it should be `dlogits @ W.T`, `x.T
+#    @ dlogits` and `dlogits.sum(axis=0)`. With B = I = V = 5 every matrix is 5 × 5 and every vector has five numbers.
+#    Make all sizes different, and NumPy itself raises an error.
 # 4. Between $10^{-2}$ and $10^{-1}$: one digit, or two. The loss is about 2.5 and known to some $10^{-16}$; divided by
 #    $10^{-13}$ that is some $10^{-3}$, beside slopes of some $10^{-2}$. A central difference wants an $h$ near
 #    $10^{-4}$ here, and the complex step wants no thought.

@@ -378,11 +378,11 @@ ax.axhline(1, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
 keep(ax, "03_hump")
 
 # %% [markdown]
-# Far enough back each step multiplies all three by 0.9, or nearly. On the way there the chain makes a gradient more than a hundred times
-# as long: with a spectral radius below 1 it grows for some thirty steps, and it is still longer than at the start
-# after a hundred. Such a matrix is called *non-normal*: it adds to some directions before it takes from all. For a
-# turn, or for any symmetric matrix, norm and radius are the same number and there is no hump. Random matrices stand
-# between.
+# Far enough back each step multiplies all three by 0.9, or nearly. On the way there the chain makes a gradient more
+# than a hundred times as long: with a spectral radius below 1 it grows for some thirty steps, and it is still longer
+# than at the start after a hundred. Such a matrix is called *non-normal*: it adds to some directions before it takes
+# from all. For a turn, or for any symmetric matrix, norm and radius are the same number and there is no hump. Random
+# matrices stand between.
 #
 # The library's own gradient does it too. The same chain in an `rnn` at rest, error at the last step alone:
 
@@ -401,8 +401,8 @@ print("norm of the gradient 0, 10, 25, 80 steps before the last:", *(f"{reach[k]
 #    `rnn`. Can the gradient explode? Can it vanish?
 # 2. **By hand.** Nothing is read, all slopes are 1, the state is one number. After how many steps is the gradient less
 #    than a thousandth, for the weights 0.5 and 0.9?
-# 3. **Predict.** A gradient is (3, 0.5). One person clips each of its numbers to between -1 and 1, another clips the norm
-#    to 1. What do they get, and who still goes the steepest way?
+# 3. **Predict.** A gradient is (3, 0.5). One person clips each of its numbers to between -1 and 1, another clips the
+#    norm to 1. What do they get, and who still goes the steepest way?
 # 4. **Mend.** In `backward` a colleague writes `dhidden = doutputs[:, t]` where it says `dhidden = dhidden +
 #    doutputs[:, t]`. Nothing raises, all shapes are right and the loss still falls a little. Which gradients are
 #    wrong, and what can that network not learn?

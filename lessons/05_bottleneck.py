@@ -23,10 +23,10 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# The task is to read aloud: letters in, phonemes (the sounds of speech) out. The two sequences differ in length, and no
-# letter says which phoneme is its own. The networks that first did such things well had two halves. An **encoder** reads
-# the letters, one at a time, and what it remembers at the end is one vector. A **decoder** starts from that vector and
-# writes phonemes until it writes END. Together they are called sequence to sequence, seq2seq.
+# The task is to read aloud: letters in, phonemes (the sounds of speech) out. The two sequences differ in length, and
+# no letter says which phoneme is its own. The networks that first did such things well had two halves. An **encoder**
+# reads the letters, one at a time, and what it remembers at the end is one vector. A **decoder** starts from that
+# vector and writes phonemes until it writes END. Together they are called sequence to sequence, seq2seq.
 #
 # Two readers come with this package, trained alike on 12,000 phrases of the Python manual (3,000 updates each, made by
 # `minattn.data.make_readers`). One has the single vector, of 64 numbers. The other may also look back at all letters
@@ -45,10 +45,10 @@ for text in ("the source", "return a copy", "return a copy of the string in whic
         print(f" {demo.label(name):18} {look.aloud(reading.phonemes)}")
 
 # %% [markdown]
-# Read the last line of the fixed vector aloud. It begins well, and then it *makes up* something that would not be out of
-# place in the manual. What it has learned about the language is intact; what it lost is this phrase. Count wrong phonemes
-# (the fewest insertions, deletions and substitutions that lead to the right answer, over the number of right phonemes)
-# by the length of the phrase:
+# Read the last line of the fixed vector aloud. It begins well, and then it *makes up* something that would not be out
+# of place in the manual. What it has learned about the language is intact; what it lost is this phrase. Count wrong
+# phonemes (the fewest insertions, deletions and substitutions that lead to the right answer, over the number of right
+# phonemes) by the length of the phrase:
 
 # %%
 test = phrases.load().test[::2]  # every second one, to save time
@@ -80,9 +80,9 @@ for i, bucket in enumerate(buckets):
 # %% [markdown]
 # ## Compute
 #
-# How is such a pair trained? The decoder writes one token at a time, and each depends on those before it. In training the
-# right answer is known, so the decoder is *given* the right tokens before, whatever it would have written itself. That is
-# called **teacher forcing**. The targets therefore come twice, one step apart. For "the", which is DH AH:
+# How is such a pair trained? The decoder writes one token at a time, and each depends on those before it. In training
+# the right answer is known, so the decoder is *given* the right tokens before, whatever it would have written itself.
+# That is called **teacher forcing**. The targets therefore come twice, one step apart. For "the", which is DH AH:
 #
 # | step | it is given (`target_in`) | it should write (`target_out`) |
 # |---|---|---|
@@ -90,8 +90,9 @@ for i, bucket in enumerate(buckets):
 # | 1 | DH | AH |
 # | 2 | AH | END |
 #
-# START, since there is nothing before the first; END, since it has to learn to stop. All steps can then be computed in
-# one go, and each has a target of its own. "a" is shorter, and a batch is a rectangle, so its row is filled up with PAD:
+# START, since there is nothing before the first; END, since it has to learn to stop. All steps can then be computed
+# in one go, and each has a target of its own. "a" is shorter, and a batch is a rectangle, so its row is filled up
+# with PAD:
 
 # %%
 the, a = phrases.Phrase("the", ("DH", "AH"), False), phrases.Phrase("a", ("AH",), False)
@@ -101,17 +102,17 @@ print("target_in\n", symbols[batch.target_in])
 print("target_out\n", symbols[batch.target_out])
 
 # %% [markdown]
-# Suppose that the decoder gives these probabilities to the right tokens. The loss of a token is its surprise, -ln of the
-# probability (lesson 02):
+# Suppose that the decoder gives these probabilities to the right tokens. The loss of a token is its surprise, -ln of
+# the probability (lesson 02):
 #
 # | | DH | AH | END | | | AH | END | PAD |
 # |---|---|---|---|---|---|---|---|---|
 # | probability | 0.9 | 0.5 | 0.8 | | | 0.6 | 0.7 | 0.01 |
 # | surprise | 0.105 | 0.693 | 0.223 | | | 0.511 | 0.357 | (4.605) |
 #
-# The five real tokens have a mean of 1.889 / 5 = 0.378. What comes after END is nobody's business. Counted in, the mean
-# would be 6.494 / 6 = 1.082, and the decoder would be made to practise writing PAD, the more the longer its neighbour in
-# the batch. So `cross_entropy` is told which targets to ignore:
+# The five real tokens have a mean of 1.889 / 5 = 0.378. What comes after END is nobody's business. Counted in, the
+# mean would be 6.494 / 6 = 1.082, and the decoder would be made to practise writing PAD, the more the longer its
+# neighbour in the batch. So `cross_entropy` is told which targets to ignore:
 
 # %%
 right = np.array([[0.9, 0.5, 0.8], [0.6, 0.7, 0.01]])  # (B, T)
@@ -128,8 +129,8 @@ dlogits = cross_entropy_backward(Loss(1.0), *needed)  # (B, T, V)
 print("gradient at the padded step: all zero?", not dlogits[1, 2].any())
 
 # %% [markdown]
-# *You can go on to lesson 06 from here. What follows writes the pair down, sends a gradient back through the bottleneck,
-# and shows what teacher forcing hides.*
+# *You can go on to lesson 06 from here. What follows writes the pair down, sends a gradient back through the
+# bottleneck, and shows what teacher forcing hides.*
 
 # %% [markdown]
 # ## Derive
@@ -171,10 +172,10 @@ def read_and_write(params, source, target):
 # $$dx_s = \left(\frac{\partial m}{\partial x_s}\right)^{\!\top} dm, \qquad
 #   dm = \sum_t \left(\frac{\partial\, \text{logits}_t}{\partial m}\right)^{\!\top} d\,\text{logits}_t$$
 #
-# The sum over $t$ comes first. All that all phonemes have to say ("I needed a k there", "and I a t") is added up into the
-# single vector $dm$, of N numbers, before any letter hears of it. And then that vector has to travel: in one LSTM from
-# the last letter back to the first, in the other from the first on to the last, step by step, with everything that lesson
-# 03 says about long ways.
+# The sum over $t$ comes first. All that all phonemes have to say ("I needed a k there", "and I a t") is added up into
+# the single vector $dm$, of N numbers, before any letter hears of it. And then that vector has to travel: in one LSTM
+# from the last letter back to the first, in the other from the first on to the last, step by step, with everything
+# that lesson 03 says about long ways.
 
 # %% [markdown]
 # ## Equal to the library
@@ -188,9 +189,9 @@ logits, cache = seq2seq.forward(double, long.source, long.target_in)
 agree(read_and_write(double, long.source, long.target_in), logits)
 
 # %% [markdown]
-# For a single phrase the gradient of $b_{summary}$ *is* the gradient inside the tanh of $m$: it was added there, once.
-# Take those N numbers, forget everything else that happened in the decoder, and send them back through the encoder. They
-# give the gradient of every letter, exactly:
+# For a single phrase the gradient of $b_{summary}$ *is* the gradient inside the tanh of $m$: it was added there,
+# once. Take those N numbers, forget everything else that happened in the decoder, and send them back through the
+# encoder. They give the gradient of every letter, exactly:
 
 # %%
 loss, *needed = cross_entropy(logits, long.target_out)
@@ -227,8 +228,8 @@ for name, norms in flows.items():
     print(f"{name:26} the first letter gets about {f'{ratio:,.1f}'.removesuffix('.0')} times what the middle gets")
 
 # %% [markdown]
-# The middle of the phrase is farthest from both ends. (The line for attention looks flat, since an untrained reader looks
-# everywhere alike; the gradient still has to find out where to go.)
+# The middle of the phrase is farthest from both ends. (The line for attention looks flat, since an untrained reader
+# looks everywhere alike; the gradient still has to find out where to go.)
 #
 # Below is how a batch is learned: shifted targets, padding ignored, long gradients shortened.
 
@@ -238,8 +239,8 @@ source(reader.update)
 # %% [markdown]
 # ## A surprise
 #
-# Train two small readers, here and now, for 300 updates on phrases of up to 16 letters. One is given `target_in`. For the
-# other somebody forgot the shift, and gave it `target_out`. Which will have the lower loss?
+# Train two small readers, here and now, for 300 updates on phrases of up to 16 letters. One is given `target_in`. For
+# the other somebody forgot the shift, and gave it `target_out`. Which will have the lower loss?
 
 # %%
 short = [phrase for phrase in phrases.load().train if len(phrase.text) <= 16]
@@ -266,13 +267,14 @@ for title, shifted in (("one step late", True), ("not shifted", False)):
     print(f"{title:14} loss {final:4.2f} nats,  return a copy -> {look.aloud(reading.phonemes[:12])}")
 
 # %% [markdown]
-# The second has all but solved the task, says the loss. It has learned to copy: each answer stood in its input. When it
-# reads by itself, its input is what it has just written, and it copies that for ever. (The first is a beginner. Its sounds
-# are wrong, but it is reading.)
+# The second has all but solved the task, says the loss. It has learned to copy: each answer stood in its input. When
+# it reads by itself, its input is what it has just written, and it copies that for ever. (The first is a beginner.
+# Its sounds are wrong, but it is reading.)
 #
-# That was a mistake. But teacher forcing done right flatters, too: the decoder is given the right phonemes before each
-# step, and when it reads by itself it has only its own. Measure the *same* trained fixed-vector reader on the *same* long
-# phrases both ways, phoneme by phoneme: **forced**, with the right answer up to there, and **free**, with its own.
+# That was a mistake. But teacher forcing done right flatters, too: the decoder is given the right phonemes before
+# each step, and when it reads by itself it has only its own. Measure the *same* trained fixed-vector reader on the
+# *same* long phrases both ways, phoneme by phoneme: **forced**, with the right answer up to there, and **free**, with
+# its own.
 
 # %%
 tall = [phrase for phrase in test if len(phrase.text) > 40]
@@ -321,14 +323,14 @@ print(f"free:   {free[fixed][real].mean():.0%} wrong, position by position; {wro
 
 # %% [markdown]
 # Forced, it gets about two phonemes in three right, and after the first few the rest is no harder, as far as the plot
-# goes. Free, the first mistakes pull the next ones after them, and after ten phonemes hardly anything is right. (A single
-# phoneme too many shifts all that follow, so the comparison by position is harsh; the edit distance forgives that, and is
-# bad enough.)
+# goes. Free, the first mistakes pull the next ones after them, and after ten phonemes hardly anything is right. (A
+# single phoneme too many shifts all that follow, so the comparison by position is harsh; the edit distance forgives
+# that, and is bad enough.)
 #
 # **The loss under teacher forcing answers another question than the one you have.** Decode, and count.
 #
-# How can it be two thirds right in the middle of a phrase that it has forgotten? Give it the letters of *another* phrase,
-# with the right phonemes before each step as ever:
+# How can it be two thirds right in the middle of a phrase that it has forgotten? Give it the letters of *another*
+# phrase, with the right phonemes before each step as ever:
 
 # %%
 swapped, nats = forced_errors(fixed, np.roll(batch.source, 1, axis=0), np.roll(batch.source_lengths, 1))
@@ -338,34 +340,34 @@ print(
 print(f"forced, its own letters:               {1 - forced[real].mean():.0%} of the phonemes right")
 
 # %% [markdown]
-# With letters that can only mislead it, it is still right more than half as often. After "S T R IH" a reader of manuals
-# can guess the next phoneme without looking. A decoder under teacher forcing is a language model first, and the language
-# alone takes it a long way.
+# With letters that can only mislead it, it is still right more than half as often. After "S T R IH" a reader of
+# manuals can guess the next phoneme without looking. A decoder under teacher forcing is a language model first, and
+# the language alone takes it a long way.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** 64 numbers of 32 bits are 2,048 bits. 48 characters, each one of 28, take less than 5 bits each, 240 at
-#    most. So the vector is large enough. Why does the reader fail all the same?
+# 1. **Predict.** 64 numbers of 32 bits are 2,048 bits. 48 characters, each one of 28, take less than 5 bits each, 240
+#    at most. So the vector is large enough. Why does the reader fail all the same?
 # 2. **By hand.** "an" is AE N. Write its rows of `target_in` and `target_out` in a batch whose longest phrase has 4
 #    phonemes. How many targets count?
 # 3. **Mend.** Somebody wants the loss to count phonemes only, and ignores END as well as PAD. What goes wrong, and when
 #    does it show?
 # 4. **Predict.** Sutskever et al. had an encoder that reads in one direction only, and fed it the sentence *backwards*.
 #    Translations became much better. The bottleneck stayed as it was: what changed?
-# 5. **Change.** Show the letters of another phrase to the reader with attention: call `forced_errors(attending, ...)` in
-#    the last cell. Will it be right more or less often than the fixed vector?
+# 5. **Change.** Show the letters of another phrase to the reader with attention: call `forced_errors(attending, ...)`
+#    in the last cell. Will it be right more or less often than the fixed vector?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Room is not the trouble; packing is. Both halves must *learn* a code in which any phrase can be laid into 64 numbers
-#    and picked out again by an LSTM, token by token, from gradients that arrive as one sum. Attention leaves each letter
-#    where it is, and there is nothing to pack.
+# 1. Room is not the trouble; packing is. Both halves must *learn* a code in which any phrase can be laid into 64
+#    numbers and picked out again by an LSTM, token by token, from gradients that arrive as one sum. Attention leaves
+#    each letter where it is, and there is nothing to pack.
 # 2. START AE N PAD PAD and AE N END PAD PAD, five steps, since the longest needs its END. Three count.
 # 3. Nothing shows in training. But writing END was never rewarded, so by itself the reader does not know when to stop,
 #    and babbles on until the limit of steps. END is a token like any other: count it.
-# 4. The distance. The first words of the source now stand next to the first words of the answer, so their gradient has a
-#    short way, and the decoder gets off to a good start. The average distance is as before.
+# 4. The distance. The first words of the source now stand next to the first words of the answer, so their gradient
+#    has a short way, and the decoder gets off to a good start. The average distance is as before.
 # 5. Far less often: about one in six. It has learned to rely on the letters, so wrong letters mislead it. To be misled
 #    is a sign that a model listens.
 #
@@ -374,8 +376,8 @@ print(f"forced, its own letters:               {1 - forced[real].mean():.0%} of 
 # %% [markdown]
 # ## Read
 #
-# - Sutskever, Vinyals & Le 2014, *Sequence to sequence learning with neural networks*, arXiv:1409.3215, section 3.3: the
-#   source backwards.
+# - Sutskever, Vinyals & Le 2014, *Sequence to sequence learning with neural networks*, arXiv:1409.3215, section 3.3:
+#   the source backwards.
 # - Cho et al. 2014, *Learning phrase representations using RNN encoder-decoder for statistical machine translation*,
 #   arXiv:1406.1078, section 2.2: the vector shown at every step, as here.
 # - Cho, van Merriënboer, Bahdanau & Bengio 2014, *On the properties of neural machine translation: encoder-decoder

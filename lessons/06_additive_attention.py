@@ -22,14 +22,15 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# A reader turns letters into phonemes, the sounds of speech. A recurrent network reads the letters from both sides and
-# leaves one vector for each. Another network writes the phonemes, one at a time, and before each one it looks back: its
-# state is the **query**, the letters' vectors are the **keys** and the **values**, and a weight for each letter says how
-# much of that letter's vector it takes along. Nobody tells it where to look. It is only told the right phonemes.
+# A reader turns letters into phonemes, the sounds of speech. A recurrent network reads the letters from both sides
+# and leaves one vector for each. Another network writes the phonemes, one at a time, and before each one it looks
+# back: its state is the **query**, the letters' vectors are the **keys** and the **values**, and a weight for each
+# letter says how much of that letter's vector it takes along. Nobody tells it where to look. It is only told the
+# right phonemes.
 #
-# Training such a reader takes minutes, so `lessons/data/make_06_alignment.py` did it beforehand and kept the weights for
-# a phrase that was not in the training set, at six moments. Each row is a phoneme about to be written, each column a
-# letter; "␣" is the space between words.
+# Training such a reader takes minutes, so `lessons/data/make_06_alignment.py` did it beforehand and kept the weights
+# for a phrase that was not in the training set, at six moments. Each row is a phoneme about to be written, each
+# column a letter; "␣" is the space between words.
 
 # %%
 kept = data("06_alignment.json")
@@ -87,13 +88,13 @@ for stop in kept["stops"]:
     print(f"{stop:5} updates: looks at {point['letters']:4.1f} letters, {point['wrong']:4.0%} of the phonemes wrong")
 
 # %% [markdown]
-# Before training every letter gets nearly the same: the answer is the muddy average of lesson 01. Then a diagonal grows,
-# here from the start of the phrase to its end, and the blur around it shrinks. Learning is not smooth: near update 500
-# errors shoot up for a moment, and the focus blurs a little at the same time.
+# Before training every letter gets nearly the same: the answer is the muddy average of lesson 01. Then a diagonal
+# grows, here from the start of the phrase to its end, and the blur around it shrinks. Learning is not smooth: near
+# update 500 errors shoot up for a moment, and the focus blurs a little at the same time.
 #
-# (Measured on the first 200 test phrases. "Letters looked at" is $e$ to the entropy of a row: 1 where all the weight lies
-# on one letter, S where it is spread evenly over S. Phonemes written too many count as wrong too, so more than 100% is
-# possible.)
+# (Measured on the first 200 test phrases. "Letters looked at" is $e$ to the entropy of a row: 1 where all the weight
+# lies on one letter, S where it is spread evenly over S. Phonemes written too many count as wrong too, so more than
+# 100% is possible.)
 
 # %% [markdown]
 # ## Compute
@@ -131,9 +132,9 @@ print("weights", weights)
 print("context", (weights @ value).round(1))
 
 # %% [markdown]
-# The key in the *middle* won, because it is *equal* to the query. One unit falls as the key grows and the other rises;
-# where they cross, their sum has a bump. A dot product of two single numbers cannot do that: query · key only ever rises
-# or only ever falls with the key, so its favourite is always at an end.
+# The key in the *middle* won, because it is *equal* to the query. One unit falls as the key grows and the other
+# rises; where they cross, their sum has a bump. A dot product of two single numbers cannot do that: query · key only
+# ever rises or only ever falls with the key, so its favourite is always at an end.
 
 # %%
 fine = np.linspace(-3, 5, 200)
@@ -170,8 +171,8 @@ keep(figure, "06_bump")
 # 3. $e_s$ is a dot product: $\;dh_s = de_s\, v\;$ and $\;dv = \sum_s de_s\, h_s$. One $v$ serves every step, so its
 #    gradients are added.
 # 4. The slope of tanh is $1 - h^2$: $\;du_s = dh_s\, (1 - h_s^2)$.
-# 5. $u_s$ is a sum. Each key has its own: $\;dk_s = du_s\, W_{key}^\top$. Query and $b$ were used at every step, so they
-#    get the sum $du = \sum_s du_s$: $\;dq = du\, W_{query}^\top\;$ and $\;db = du$.
+# 5. $u_s$ is a sum. Each key has its own: $\;dk_s = du_s\, W_{key}^\top$. Query and $b$ were used at every step, so
+#    they get the sum $du = \sum_s du_s$: $\;dq = du\, W_{query}^\top\;$ and $\;db = du$.
 # 6. The matrices: $\;dW_{query} = q^\top du\;$ and $\;dW_{key} = \sum_s k_s^\top du_s$.
 
 # %%
@@ -238,8 +239,8 @@ source(additive.prepare, additive.attend, additive.attend_backward)
 # %% [markdown]
 # ## A surprise
 #
-# The tanh looks like a detail. Leave it out: the score is then $v \cdot (q W_{query} + k_s W_{key} + b)$. Ask three very
-# different queries.
+# The tanh looks like a detail. Leave it out: the score is then $v \cdot (q W_{query} + k_s W_{key} + b)$. Ask three
+# very different queries.
 
 # %%
 for asked in (query, -5 * query, rng.normal(size=N)):
@@ -247,17 +248,17 @@ for asked in (query, -5 * query, rng.normal(size=N)):
     print(softmax(scores))
 
 # %% [markdown]
-# Three times the same weights: without the tanh the query is not heard at all. Its part of the score,
-# $v \cdot (q W_{query})$, is the same number for every key, and the softmax takes out whatever is the same for all. What
-# depends on query *and* key has to come from the bend of the tanh. A score that multiplies, as the dot product does, has
-# that built in.
+# Three times the same weights: without the tanh the query is not heard at all. Its part of the score, $v \cdot (q
+# W_{query})$, is the same number for every key, and the softmax takes out whatever is the same for all. What depends
+# on query *and* key has to come from the bend of the tanh. A score that multiplies, as the dot product does, has that
+# built in.
 
 # %% [markdown]
 # ## An article's sample
 #
-# A widely read article explains additive attention in prose and adds a sample for a deep learning library. Its score is a
-# dense layer of `units` with tanh, and then a dense layer of `units` again; a softmax over the last axis follows; and the
-# weights times the values are called the context. Here is what that does, in NumPy:
+# A widely read article explains additive attention in prose and adds a sample for a deep learning library. Its score
+# is a dense layer of `units` with tanh, and then a dense layer of `units` again; a softmax over the last axis
+# follows; and the weights times the values are called the context. Here is what that does, in NumPy:
 
 # %%
 
@@ -297,9 +298,9 @@ out, weights = article(*numbers(units=8, E=8))
 print("units=8,  values of width 8: a context of shape", out.shape)
 
 # %% [markdown]
-# With sizes that differ, as they do in the article, it stops with an error, which is the lucky case. With equal sizes it
-# runs, gradients flow, and a model around it may even learn something. What is wrong? Write down what must hold whatever
-# the parameters are, and ask. A query looks at S steps and takes an average, so:
+# With sizes that differ, as they do in the article, it stops with an error, which is the lucky case. With equal sizes
+# it runs, gradients flow, and a model around it may even learn something. What is wrong? Write down what must hold
+# whatever the parameters are, and ask. A query looks at S steps and takes an average, so:
 #
 # 1. the context is **one vector** for each query, without a time axis;
 # 2. there is **one weight** for each step, and the weights **sum to 1 over time**;
@@ -343,9 +344,9 @@ def table(*models):
 table(article, library)
 
 # %% [markdown]
-# The sample fails every check. Its faults hide behind each other, so mend them one at a time: the missing sum over time;
-# the softmax, which ran over the 8 channels of a step instead of over the steps; the second dense layer, which should
-# have a single output; and the mask.
+# The sample fails every check. Its faults hide behind each other, so mend them one at a time: the missing sum over
+# time; the softmax, which ran over the 8 channels of a step instead of over the steps; the second dense layer, which
+# should have a single output; and the mask.
 
 # %%
 
@@ -377,9 +378,10 @@ table(article, summed, over_time, one_number, masked)
 agree(masked(*numbers(8, 8))[0], library(*numbers(8, 8))[0])
 
 # %% [markdown]
-# Each mend passes one check more, or two, and no check alone would have been enough: the shape is right after the first
-# mend already. (*over_time* is not nonsense: a weight for every channel and step, normalised over time, was proposed on
-# its own account by Shen et al. 2017. But it is another mechanism, and its values have to be as wide as the score layer.)
+# Each mend passes one check more, or two, and no check alone would have been enough: the shape is right after the
+# first mend already. (*over_time* is not nonsense: a weight for every channel and step, normalised over time, was
+# proposed on its own account by Shen et al. 2017. But it is another mechanism, and its values have to be as wide as
+# the score layer.)
 #
 # The difference is easy to see when the weights are drawn with the steps from left to right. The source is five steps
 # long:
@@ -420,8 +422,8 @@ print("attention, sum over time:", right[0].sum().round(12))
 
 # %% [markdown]
 # In a column everything is decided before any other step is seen: no step can take weight from another. That is not
-# attention, whatever the variables are called. No gradient check would have found it, either: that compares backward with
-# forward, and here it is forward that is wrong. Such faults are found by saying what must hold, and asking.
+# attention, whatever the variables are called. No gradient check would have found it, either: that compares backward
+# with forward, and here it is forward that is wrong. Such faults are found by saying what must hold, and asking.
 #
 # ### The correct form in PyTorch
 #
@@ -449,7 +451,8 @@ print(data("06_additive_torch.py"))
 # 2. To key 2, which is equal to the query. The scores are 0.47, 1.93, 3.05 and the weights 0.05, 0.23, 0.71: a context
 #    of about 48.
 # 3. A softmax over an axis of length 1: every weight is 1, and the context is the sum of the values, whatever was
-#    asked. Both parts of check 2 fail (the shape is not (B, S), the sum over time is S, not 1), so does 4 (*said twice* doubles the context), and so does 5 (padding is added in); 1 and 3 pass: the shape of the context is
+#    asked. Both parts of check 2 fail (the shape is not (B, S), the sum over time is S, not 1), so does 4 (*said
+#    twice* doubles the context), and so does 5 (padding is added in); 1 and 3 pass: the shape of the context is
 #    right, and the order does not matter to a sum. Take the last axis away first: `scores[..., 0]`.
 # 4. 0: the softmax takes out what is the same for all steps. In Derive, its gradient is the sum of de over the steps.
 # 5. It is gone: with b = 0 the two units are tanh(q - k) and tanh(k - q) = -tanh(q - k), and with equal v they cancel.

@@ -25,8 +25,8 @@ np.set_printoptions(precision=4, suppress=True)
 #
 # Ten digits written by hand are the *keys*, one of each kind. Ten others, most of them by other hands, are the
 # *queries*: each looks for its like. A picture of 8 x 8 pixels is a row of D = 64 numbers; each pixel is shifted and
-# stretched so that over all training digits its mean is 0 and its variance 1. The *score* of a key is the dot product of
-# the two rows, and softmax (lesson 01) makes *weights* of the scores.
+# stretched so that over all training digits its mean is 0 and its variance 1. The *score* of a key is the dot product
+# of the two rows, and softmax (lesson 01) makes *weights* of the scores.
 
 # %%
 train, test = digits.split()
@@ -68,8 +68,8 @@ keep(figure, "07_sure_and_wrong")
 
 # %% [markdown]
 # A row is one query; its like stands on the diagonal. The largest weight of a row is in the same place in both maps,
-# since dividing all scores by one number changes no order. On the left most rows put all of their weight on one key, and
-# the 8 is rather sure of a 1. On the right the 8 hesitates between 1, 8 and 2, and the 5 between 5, 9 and 0.
+# since dividing all scores by one number changes no order. On the left most rows put all of their weight on one key,
+# and the 8 is rather sure of a 1. On the right the 8 hesitates between 1, 8 and 2, and the 5 between 5, 9 and 0.
 #
 # Over all 510 test digits, with the weight of the right key, and how *surprised* one is by it, -log(weight): 0 for a
 # weight of 1, and log 10 = 2.30 for somebody who knows nothing and gives each key a tenth.
@@ -104,9 +104,9 @@ for name, scale in (("as they are", 1), ("divided by √D", 1 / np.sqrt(D)), ("d
 # | **concat** | v · tanh(Wᵀ [query, key]) | W, v | what a small network thinks of the pair |
 # | **local** | general, times a bell curve around a place | W, and what predicts the place | like that, and near there |
 #
-# Take query = (2, 0, 2, 0). *dot* divides by √4 = 2, which Luong's does not. For *general* let W be half of the matrix that swaps the first
-# feature with the second and the third with the fourth: it makes (0, 1, 0, 1) of the query. For *concat* take A = 1
-# hidden feature, half of the query's first number less the key's first, and v = 2.
+# Take query = (2, 0, 2, 0). *dot* divides by √4 = 2, which Luong's does not. For *general* let W be half of the
+# matrix that swaps the first feature with the second and the third with the fourth: it makes (0, 1, 0, 1) of the
+# query. For *concat* take A = 1 hidden feature, half of the query's first number less the key's first, and v = 2.
 #
 # | | key | dot | weight | general | weight | concat | weight |
 # |---|---|---|---|---|---|---|---|
@@ -149,8 +149,8 @@ for name, op, params, options in (
 # | b | -2/16 | 1/4 · 3/4 = 3/16 | -1/4 · 1/4 = -1/16 | 0 |
 # | c | -2/16 | -1/16 | 3/16 | 0 |
 #
-# That table is called the **Jacobian** of the softmax: all derivatives of all outputs. Look what remains of it where one
-# weight has nearly everything:
+# That table is called the **Jacobian** of the softmax: all derivatives of all outputs. Look what remains of it where
+# one weight has nearly everything:
 
 # %%
 
@@ -164,8 +164,8 @@ for scores in (np.array([np.log(2), 0, 0]), np.array([np.log(98), 0, 0])):
     print("weights", weights, "\n", jacobian(weights), "largest entry", jacobian(weights).max().round(4))
 
 # %% [markdown]
-# With the weights 0.98, 0.01, 0.01 the largest entry is about a thirteenth of what it was: whatever the loss says, hardly
-# any of it reaches the scores. Softmax is *saturated* there.
+# With the weights 0.98, 0.01, 0.01 the largest entry is about a thirteenth of what it was: whatever the loss says,
+# hardly any of it reaches the scores. Softmax is *saturated* there.
 #
 # *You can go on to lesson 08 from here. What follows derives both halves and measures how fast saturation comes.*
 
@@ -184,8 +184,8 @@ for scores in (np.array([np.log(2), 0, 0]), np.array([np.log(98), 0, 0])):
 # where keys farther than `reach` from the centre $p$ are left out. General needs $N D$ numbers and lets query and key
 # have different widths. Dot is general with $W = 1$; divided by $\sqrt D$ it is general with $W = 1 / \sqrt D$.
 #
-# **How large a dot product is.** Let the features of $q$ and $k$ be independent, with mean 0 and variance 1. Each term of
-# $q \cdot k = \sum_d q_d k_d$ has
+# **How large a dot product is.** Let the features of $q$ and $k$ be independent, with mean 0 and variance 1. Each
+# term of $q \cdot k = \sum_d q_d k_d$ has
 #
 # $$\mathrm E[q_d k_d] = \mathrm E[q_d] \, \mathrm E[k_d] = 0, \qquad
 #   \operatorname{Var}[q_d k_d] = \mathrm E[q_d^2] \, \mathrm E[k_d^2] = 1.$$
@@ -215,17 +215,17 @@ print(f"the digits: √64 = 8, standard deviation {every.std():.1f}, since neigh
 # $$\text{dscores} = J^\top \text{dweights}, \qquad
 #   \text{dscores}_i = w_i \Bigl(\text{dweights}_i - \sum_j w_j \, \text{dweights}_j\Bigr).$$
 #
-# Read it so: a key is pulled up if it is better than the average of what was seen, and in proportion to its weight. J is
-# symmetric, and it is the covariance matrix of drawing one key with the probabilities $w$, so none of its eigenvalues
-# is negative. Their sum is its trace, hence
+# Read it so: a key is pulled up if it is better than the average of what was seen, and in proportion to its weight. J
+# is symmetric, and it is the covariance matrix of drawing one key with the probabilities $w$, so none of its
+# eigenvalues is negative. Their sum is its trace, hence
 #
 # $$\text{no direction passes more than } \operatorname{trace} J = \sum_i w_i (1 - w_i) = 1 - \sum_i w_i^2.$$
 #
 # Where one weight is 1 that is 0: the gradient is cut, however wrong the look was.
 #
-# Both halves together: random queries look at S = 64 random keys. The *entropy* $-\sum w \log w$ says over how many keys
-# a row spreads: log S if all weights are equal, 0 if one has everything. The gradient at the weights is random, of
-# length 1.
+# Both halves together: random queries look at S = 64 random keys. The *entropy* $-\sum w \log w$ says over how many
+# keys a row spreads: log S if all weights are equal, 0 if one has everything. The gradient at the weights is random,
+# of length 1.
 
 # %%
 S, queries, sizes = 64, 512, 2 ** np.arange(2, 11)
@@ -339,8 +339,8 @@ source(softmax_backward, bilinear.attend, bilinear.attend_backward)
 # - **other language**: the query is that key turned by a rotation, the same for all examples;
 # - **place**: the query is one of eight signs that mean "the first", "the second", ..., whatever the key there may be.
 #
-# The values are the rows of the unit matrix, so the context is the row of weights; it should be 1 at the right key. Each
-# mechanism has the same 600 updates and one seed; `dot` has nothing to learn.
+# The values are the rows of the unit matrix, so the context is the row of weights; it should be 1 at the right key.
+# Each mechanism has the same 600 updates and one seed; `dot` has nothing to learn.
 
 # %%
 S, D, A, UPDATES = 8, 16, 64, 600
@@ -404,15 +404,16 @@ figure.suptitle("Same memory, same queries, four scores: the diagonal is right; 
 keep(figure, "07_three_errands")
 
 # %% [markdown]
-# - **dot** needs no training for its own language and is lost in another (with this rotation even worse than a guess, which has one chance in eight): it has no place to keep a translation.
-#   That is why a Transformer gives queries and keys a learned matrix each before it multiplies them (lesson 10); the two
-#   together are one W of general, of rank D at most.
+# - **dot** needs no training for its own language and is lost in another (with this rotation even worse than a guess,
+#   which has one chance in eight): it has no place to keep a translation. That is why a Transformer gives queries and
+#   keys a learned matrix each before it multiplies them (lesson 10); the two together are one W of general, of rank D
+#   at most.
 # - **general** wins both errands by content, and knows no places: the keys do not say where they stand.
-# - **concat** finds about half, and more hidden features or more updates do not change that. *A surprise*, below, says why
-#   it is half.
-# - **local** has general's W inside, but where the content of a query tells nothing about a place, its window hides most
-#   of the keys. It is the only one that can point at a place, and there it finds some of the eight and not others.
-#   Where did its centres go?
+# - **concat** finds about half, and more hidden features or more updates do not change that. *A surprise*, below,
+#   says why it is half.
+# - **local** has general's W inside, but where the content of a query tells nothing about a place, its window hides
+#   most of the keys. It is the only one that can point at a place, and there it finds some of the eight and not
+#   others. Where did its centres go?
 
 # %%
 _, cache = within.forward(learned["place", "local"], signs[None], np.zeros((1, S, D)), np.eye(S))
@@ -420,9 +421,9 @@ for place, centre in enumerate(S * cache.attended.share[0, :, 0]):
     print(f"asked for place {place}: looks around {centre:3.1f}")
 
 # %% [markdown]
-# Places that it does not find have their centre at an end of the memory, more than `reach` = 2 away. There the right key
-# is outside the window, no gradient tells the centre to come back, and it stays. That is saturation once more, by a
-# window instead of a softmax. Luong's window reaches 10 words to either side, and most of a sentence is in it.
+# Places that it does not find have their centre at an end of the memory, more than `reach` = 2 away. There the right
+# key is outside the window, no gradient tells the centre to come back, and it stays. That is saturation once more, by
+# a window instead of a softmax. Luong's window reaches 10 words to either side, and most of a sentence is in it.
 
 # %% [markdown]
 # ## A surprise
@@ -459,9 +460,9 @@ for errand in errands[:2]:
     print(f"{errand}: {right[errand, 'concat']:.0%} without b, {(context.argmax(axis=-1) == wanted).mean():.0%} with b")
 
 # %% [markdown]
-# 64 numbers make the difference between half and nearly all. Luong and colleagues report that their concat, which has no
-# b, did poorly. Whether this was the reason is not shown here: a network around it can supply what is missing, since a
-# feature of query or key that is the same everywhere serves as a b.
+# 64 numbers make the difference between half and nearly all. Luong and colleagues report that their concat, which has
+# no b, did poorly. Whether this was the reason is not shown here: a network around it can supply what is missing,
+# since a feature of query or key that is the same everywhere serves as a b.
 
 # %% [markdown]
 # ## Exercises
@@ -469,31 +470,32 @@ for errand in errands[:2]:
 # 1. **Predict.** Random queries and keys with D = 4, 64 and 512 features, scores not scaled. By which factor does the
 #    share of one key exceed that of another if their scores differ by one standard deviation of a score?
 # 2. **By hand.** Somebody writes `dscores = weights * (1 - weights) * dweights`: the slope of each weight at its own
-#    score. Take the weights (1/2, 1/2) and the gradients `dweights` (1, 1), then (1, 0). What comes out, and what should?
+#    score. Take the weights (1/2, 1/2) and the gradients `dweights` (1, 1), then (1, 0). What comes out, and what
+#    should?
 # 3. **Predict.** Scores (T, S) = (1, 3), one query and three keys. By mistake the softmax runs over the first axis.
 #    What are the weights? What would you have noticed with T = S?
-# 4. **Mend.** `scores = query @ key.T / np.sqrt(len(key))`, with `key` (S, D). What is wrong, and for which sizes does no
-#    test notice?
+# 4. **Mend.** `scores = query @ key.T / np.sqrt(len(key))`, with `key` (S, D). What is wrong, and for which sizes
+#    does no test notice?
 # 5. **Change.** In *Three errands* make the rotation a random matrix that is not a rotation, `rng.normal(size=(D, D)) /
 #    np.sqrt(D)`. Does general still find the way?
-# 6. **Predict.** Take the tanh out of concat, so that score = v · (Wᵀ [query, key]). How do the weights of two different
-#    queries differ? No shape is wrong and no error is raised.
+# 6. **Predict.** Take the tanh out of concat, so that score = v · (Wᵀ [query, key]). How do the weights of two
+#    different queries differ? No shape is wrong and no error is raised.
 #
 # <details><summary>Answers</summary>
 #
 # 1. The standard deviations are 2, 8 and 22.6, the factors $e^2 = 7.4$, $e^8 = 2981$ and $e^{22.6}$, more than six
-#    thousand million. Divided by $\sqrt D$ the factor is $e = 2.7$ for all three. `minattn.plots.saturation(D=(4, 64, 512))`
-#    draws what becomes of entropy and gradient.
+#    thousand million. Divided by $\sqrt D$ the factor is $e = 2.7$ for all three. `minattn.plots.saturation(D=(4, 64,
+#    512))` draws what becomes of entropy and gradient.
 # 2. The wrong line gives (1/4, 1/4) and (1/4, 0); right is (0, 0) and (1/4, -1/4). If every weight is equally good,
 #    there is nothing to gain: the weights cannot all grow. The Jacobian of a softmax is not diagonal, and its columns
 #    sum to 0, so `dscores` always sums to 0.
 # 3. All three are 1: each is alone in its column. The context is then the sum of the values and not their average. With
 #    T = S the shapes tell nothing; the rows do not sum to 1, which is worth a check of its own.
 # 4. It divides by the square root of S, how many keys there are, where it should be D, how many features they have:
-#    `key.shape[-1]`. Where S = D in the test, nobody notices. Besides, the same query would look more blurred the longer
-#    the memory is.
-# 5. Nearly as well. To undo a matrix M, W has to be its inverse, and a random square matrix has one; but it squeezes some
-#    directions, and there the noise drowns the key.
+#    `key.shape[-1]`. Where S = D in the test, nobody notices. Besides, the same query would look more blurred the
+#    longer the memory is.
+# 5. Nearly as well. To undo a matrix M, W has to be its inverse, and a random square matrix has one; but it squeezes
+#    some directions, and there the noise drowns the key.
 # 6. Not at all. The score is then one part that depends on the query plus one that depends on the key. The first is the
 #    same number for every key, and softmax takes out what all scores have in common: the query is never heard.
 #
@@ -503,9 +505,9 @@ for errand in errands[:2]:
 # ## Read
 #
 # - Luong, Pham & Manning 2015, *Effective approaches to attention-based neural machine translation*, arXiv:1508.04025,
-#   sections 3.1 and 3.2, equations 7 to 10; section 5.3 compares the scores (not reproduced here).
-# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2.1: the division by $\sqrt{d_k}$, and in
-#   its footnote the variance.
+#   sections 3.1 and 3.2; section 5.3 compares the scores (not reproduced here).
+# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2.1: the division by $\sqrt{d_k}$,
+#   and in its footnote the variance.
 # - Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, section A.1.2: the additive score, which concat is without its bias.
 # - Britz et al. 2017, *Massive exploration of neural machine translation architectures*, arXiv:1703.03906: additive and
 #   dot-product attention trained side by side (not reproduced here).

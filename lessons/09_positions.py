@@ -369,8 +369,9 @@ for L in (1, 2):
 # 2. **By hand.** Two features, one wave. Which place other than 0 has nearly the same sinusoidal vector as place 0? Why
 #    does it need more than one wave?
 # 3. **Predict.** Values are not turned in rotary attention, only queries and keys. What would be lost if they were?
-# 4. **Write.** The bias of one head of slope m, for T queries and T keys, in one line of NumPy. What would
-#    `alibi(H, 1, S)` do to the last query of a text, which is asked alone while the S keys are kept, if its `offset` is forgotten?
+# 4. **Write.** The bias of one head of slope m, for T queries and T keys, in one line of NumPy. What would `alibi(H,
+#    1, S)` do to the last query of a text, which is asked alone while the S keys are kept, if its `offset` is
+#    forgotten?
 # 5. **Mend.** Somebody writes letter by letter and calls `rotary(query)` with the one new query, (1, D), and keys that
 #    were turned when they came. The first letter is right, and after that it gets worse. What is missing?
 #

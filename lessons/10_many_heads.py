@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Many heads
 #
-# **You will be able to** say why one attention is not enough, and what it can never do; split a width into heads without
-# mixing time into them; share keys between heads and say what that saves; and find out which heads of a trained model
-# matter.
+# **You will be able to** say why one attention is not enough, and what it can never do; split a width into heads
+# without mixing time into them; share keys between heads and say what that saves; and find out which heads of a
+# trained model matter.
 #
 # *Needs lessons 01 and 08 (self-attention, masks). Thirty-five minutes.*
 
@@ -56,9 +56,9 @@ axes = heads(
 keep(axes, "10_eight_heads")
 
 # %% [markdown]
-# Read a panel row by row: each row is one character asking, and the bright cells are where it looks. Heads 0, 5 and 7 stay
-# within a few characters. Head 2 looks at the opening quotation mark through most of *Assertion*, and at the E through
-# *Error*: at the place where the word began. Nobody told it what a word is.
+# Read a panel row by row: each row is one character asking, and the bright cells are where it looks. Heads 0, 5 and 7
+# stay within a few characters. Head 2 looks at the opening quotation mark through most of *Assertion*, and at the E
+# through *Error*: at the place where the word began. Nobody told it what a word is.
 #
 # Does the model need all of them? Silence one head at a time, let the others work on as they are, and measure how much
 # worse the guesses become. The unit is the *nat*: the loss is the mean of -log p, p the probability that the model gave
@@ -102,11 +102,11 @@ print(f"the four dearest heads cost {ranked[:4].sum() / ranked.sum():.0%} of wha
 print(f"cheapest {ranked[-1]:.2f}, median {np.median(ranked):.2f}, dearest {ranked[0]:.2f} nats")
 
 # %% [markdown]
-# Such a test is called an *ablation*. The heads are far from equal: four of sixteen make up more than half of the total,
-# and in the second layer no head alone costs much. In large translation models the
-# picture is more extreme: most heads could be silenced, one at a time, with hardly any loss (Michel et al. 2019), and 38 of
-# 48 encoder heads could be pruned away for 0.15 BLEU, the score of a translation (Voita et al. 2019; neither is reproduced
-# here). A model as small as this one has less to spare.
+# Such a test is called an *ablation*. The heads are far from equal: four of sixteen make up more than half of the
+# total, and in the second layer no head alone costs much. In large translation models the picture is more extreme:
+# most heads could be silenced, one at a time, with hardly any loss (Michel et al. 2019), and 38 of 48 encoder heads
+# could be pruned away for 0.15 BLEU, the score of a translation (Voita et al. 2019; neither is reproduced here). A
+# model as small as this one has less to spare.
 
 # %% [markdown]
 # ## Compute
@@ -136,13 +136,13 @@ for numbers in (np.array([5.0, 2.0, 4.0]), np.array([2.0, 5.0, 4.0])):
     print(f"numbers {numbers}: one head {together:.3f}, two heads {(first - second) / 0.7:.3f}")
 
 # %% [markdown]
-# The weights of one head are never negative and sum to 1. Its answer is an *average*, and in an average everything counts in
-# the same direction: one head cannot look at two places for two reasons. Two heads are two averages, and what comes after them may subtract one
-# from the other.
+# The weights of one head are never negative and sum to 1. Its answer is an *average*, and in an average everything
+# counts in the same direction: one head cannot look at two places for two reasons. Two heads are two averages, and
+# what comes after them may subtract one from the other.
 #
-# So far these weights were made by hand. Would training find them? Six boxes, a question with two names, and the answer is
-# the number in the first minus the number in the second. One head of width 12 against two heads of width 6: both have the
-# same number of parameters.
+# So far these weights were made by hand. Would training find them? Six boxes, a question with two names, and the
+# answer is the number in the first minus the number in the second. One head of width 12 against two heads of width 6:
+# both have the same number of parameters.
 
 # %%
 N = 6
@@ -192,8 +192,9 @@ for number, (_, losses) in practised.items():
     print(f"heads: {number}, mean squared error over the last 100 updates: {losses[-100:].mean():.2f}")
 
 # %% [markdown]
-# The wanted answer has variance 2, one for each of its two numbers. The one head ends at 1: it has found out how to look at
-# a, and gives b up. *Derive* shows that no training can do better. The two heads, with not one parameter more, solve it.
+# The wanted answer has variance 2, one for each of its two numbers. The one head ends at 1: it has found out how to
+# look at a, and gives b up. *Derive* shows that no training can do better. The two heads, with not one parameter
+# more, solve it.
 #
 # How do they? Ask the trained heads for box 2 minus box 4. What each head adds to the answer is its weights, times what
 # its W_value and W_out make of a number:
@@ -210,9 +211,9 @@ for number, (learned, _) in practised.items():
     print(f"  together they weigh {(factor[:, None] * cache.weights[0, :, 0]).sum(axis=0)}")
 
 # %% [markdown]
-# Together the two heads weigh the boxes with about 1, -1 and nearly 0: two signs at once, which no single head can have.
-# Their maps alone look undecided, with plenty of weight on boxes that nobody asked for. That part is the same in both and
-# cancels in the difference. A map of one head is half of a sentence.
+# Together the two heads weigh the boxes with about 1, -1 and nearly 0: two signs at once, which no single head can
+# have. Their maps alone look undecided, with plenty of weight on boxes that nobody asked for. That part is the same
+# in both and cancels in the difference. A map of one head is half of a sentence.
 
 # %% [markdown]
 # *You can go on to lesson 11 from here. What follows writes the formula down, with its gradient, and shares keys among
@@ -240,17 +241,18 @@ for number, (learned, _) in practised.items():
 #
 # $$(c\,w_a - 1)^2 + (c\,w_b + 1)^2 + \sum_{s \ne a, b} (c\,w_s)^2$$
 #
-# No $w_s$ is negative. If c > 0, the second term is at least 1; if c < 0, the first one is. So the error is at least 1, and
-# it is 1 for $c = w_a = 1$: look at a, forget b. A wider head changes nothing in this argument.
+# No $w_s$ is negative. If c > 0, the second term is at least 1; if c < 0, the first one is. So the error is at least
+# 1, and it is 1 for $c = w_a = 1$: look at a, forget b. A wider head changes nothing in this argument.
 #
-# **Backward.** Every head gets the same dcontext, through its own $W^{out}_h$; from there on it is the backward of `dot`
-# and of three linear maps. X was used by all heads, three times each, so its gradient is a sum over all of them:
+# **Backward.** Every head gets the same dcontext, through its own $W^{out}_h$; from there on it is the backward of
+# `dot` and of three linear maps. X was used by all heads, three times each, so its gradient is a sum over all of
+# them:
 #
 # $$dX = \sum_h \big(dQ_h W^{query\,T}_h + dK_h W^{key\,T}_h + dV_h W^{value\,T}_h\big)$$
 #
-# **Shared keys.** While a model writes, it keeps the keys and values of all earlier steps (lesson 14), 2 H D numbers for
-# every step and layer. *Grouped queries* make fewer: G < H heads of keys and values, each shared by H / G heads of
-# queries. What is used more than once collects gradient from each use:
+# **Shared keys.** While a model writes, it keeps the keys and values of all earlier steps (lesson 14), 2 H D numbers
+# for every step and layer. *Grouped queries* make fewer: G < H heads of keys and values, each shared by H / G heads
+# of queries. What is used more than once collects gradient from each use:
 #
 # $$dK_g = \sum_{h \,\text{in group}\, g} dK_h \qquad\qquad dV_g = \sum_{h \,\text{in group}\, g} dV_h$$
 
@@ -284,8 +286,8 @@ agree(mine, context)
 agree(dmine, dquery + dkey + dvalue)
 
 # %% [markdown]
-# Four heads that share two heads of keys and values, against four heads with copies of them. The outputs are the same, and
-# the gradient of a shared matrix is the sum of the gradients of its copies:
+# Four heads that share two heads of keys and values, against four heads with copies of them. The outputs are the
+# same, and the gradient of a shared matrix is the sum of the gradients of its copies:
 
 # %%
 grouped = multihead.init(rng, M=12, H=4, G=2)
@@ -314,10 +316,10 @@ for G in (8, 4, 2, 1):
     print(f"G = {G}: {size:,} parameters, {2 * G * D:3} numbers kept a character and layer, losses {losses}")
 
 # %% [markdown]
-# Two losses for each G, from two seeds, and the seed changes as much as G does: on this small task sharing costs nothing that
-# can be measured so, with an eighth of the numbers to keep. (In large models one head of keys and values for all costs some
-# quality and a few groups cost hardly any: Ainslie et al. 2023, not reproduced here.) The parameters shrink less than the
-# kept numbers: the queries, W_out and the feed-forward part stay as they were.
+# Two losses for each G, from two seeds, and the seed changes as much as G does: on this small task sharing costs
+# nothing that can be measured so, with an eighth of the numbers to keep. (In large models one head of keys and values
+# for all costs some quality and a few groups cost hardly any: Ainslie et al. 2023, not reproduced here.) The
+# parameters shrink less than the kept numbers: the queries, W_out and the feed-forward part stay as they were.
 
 # %%
 source(multihead.attend)
@@ -326,8 +328,8 @@ source(multihead.attend)
 # ## A surprise
 #
 # One product projects for all heads: (T, M) times (M, H D) gives (T, H D). To get (H, T, D), it is tempting to write
-# `reshape(H, T, D)`. The shape is right, and nothing complains. Number the rows of the projection by their time step and
-# see where they go:
+# `reshape(H, T, D)`. The shape is right, and nothing complains. Number the rows of the projection by their time step
+# and see where they go:
 
 
 # %%
@@ -386,9 +388,9 @@ x = np.random.default_rng(2).normal(size=(1, 6, 4))  # (B, T, M)
 print("gradient check passes:", bool(gradcheck(wrong, wrong_backward, (x,))))
 
 # %% [markdown]
-# The gradient check passes, and rightly so: that backward *is* the derivative of that forward. It cannot know that the
-# forward is not what was meant. Laws can. Under a causal mask no output may change when a later input does; and without a
-# mask, attention knows no order: if the steps are shuffled, the outputs are shuffled the same way.
+# The gradient check passes, and rightly so: that backward *is* the derivative of that forward. It cannot know that
+# the forward is not what was meant. Laws can. Under a causal mask no output may change when a later input does; and
+# without a mask, attention knows no order: if the steps are shuffled, the outputs are shuffled the same way.
 
 
 # %%
@@ -412,10 +414,10 @@ print("wrong split, which inputs (columns) reach which outputs (rows):")
 print(reach(wrong_split))
 
 # %% [markdown]
-# With the wrong split nothing leaks from the future, so even the causal law is content. But the second half of the sequence
-# never sees the first. Trained, such a model still learns something, and its loss goes down. The shuffling law finds the
-# mistake, and so does an independent twin: the library holds every mechanism against plain loops for that reason
-# (`multihead.naive`).
+# With the wrong split nothing leaks from the future, so even the causal law is content. But the second half of the
+# sequence never sees the first. Trained, such a model still learns something, and its loss goes down. The shuffling
+# law finds the mistake, and so does an independent twin: the library holds every mechanism against plain loops for
+# that reason (`multihead.naive`).
 #
 # A second surprise waits in the ablation. Each head was silenced while all others were there. Silence the cheapest ones
 # together:
@@ -434,29 +436,29 @@ for count in (1, 2, 4, 8, 12):
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** A model with M = 64 uses 8 heads of D = 8, and then 4 heads of D = 16. How does the number of parameters
-#    of `multihead` change? And how many maps are there to look at?
-# 2. **By hand.** In *Compute*, what is the answer of the two heads, with the factor 1 / 0.7, if box c holds 400 in place
-#    of 4? And that of the one head?
-# 3. **Write.** Another question: *the larger of a and b* is not the answer of two heads either, for any weights that depend
-#    on the question alone. Say why, and give the smallest error of a linear answer by drawing many pairs.
-# 4. **Mend.** Somebody joins the heads with `context.reshape(B, T, H * D)` where context is (B, H, T, D). Which law of *A
-#    surprise* finds it, and what is missing?
-# 5. **Change.** Silence all heads of a layer but one, for each layer and each head. In which layer can one head do almost
-#    as well as eight?
+# 1. **Predict.** A model with M = 64 uses 8 heads of D = 8, and then 4 heads of D = 16. How does the number of
+#    parameters of `multihead` change? And how many maps are there to look at?
+# 2. **By hand.** In *Compute*, what is the answer of the two heads, with the factor 1 / 0.7, if box c holds 400 in
+#    place of 4? And that of the one head?
+# 3. **Write.** Another question: *the larger of a and b* is not the answer of two heads either, for any weights that
+#    depend on the question alone. Say why, and give the smallest error of a linear answer by drawing many pairs.
+# 4. **Mend.** Somebody joins the heads with `context.reshape(B, T, H * D)` where context is (B, H, T, D). Which law
+#    of *A surprise* finds it, and what is missing?
+# 5. **Change.** Silence all heads of a layer but one, for each layer and each head. In which layer can one head do
+#    almost as well as eight?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Not at all: `W_query` is (64, 8, 8) or (64, 4, 16), 4,096 numbers either way, and so are the others. The number of maps
-#    halves. More heads are not more parameters, they are more but narrower looks.
-# 2. Two heads: both have the weight 0.1 on c, which cancels, so the answer is still 3. One head: 0.471 · 5 + 0.471 · 2 +
-#    0.059 · 400 = 26.8.
-# 3. Heads give averages, and W_out adds them up: the answer is linear in the numbers, and the larger of two is not. The best
-#    linear answer is (a + b) / 2 plus a constant, and what is left is |a - b| / 2 without its mean, with variance
-#    1/2 - 1/π = 0.18: `a, b = rng.normal(size=(2, 10**6)); (np.abs(a - b) / 2).var()`. What comes after attention, the
-#    feed-forward part of lesson 11, is there for that.
-# 4. Both laws find this one, the causal one too: the first output would be made of the first steps of head 0, so it knows
-#    what comes later. Missing is `context.swapaxes(1, 2)` before the reshape.
+# 1. Not at all: `W_query` is (64, 8, 8) or (64, 4, 16), 4,096 numbers either way, and so are the others. The number
+#    of maps halves. More heads are not more parameters, they are more but narrower looks.
+# 2. Two heads: both have the weight 0.1 on c, which cancels, so the answer is still 3. One head: 0.471 · 5 + 0.471 ·
+#    2 + 0.059 · 400 = 26.8.
+# 3. Heads give averages, and W_out adds them up: the answer is linear in the numbers, and the larger of two is not.
+#    The best linear answer is (a + b) / 2 plus a constant, and what is left is |a - b| / 2 without its mean, with
+#    variance 1/2 - 1/π = 0.18: `a, b = rng.normal(size=(2, 10**6)); (np.abs(a - b) / 2).var()`. What comes after
+#    attention, the feed-forward part of lesson 11, is there for that.
+# 4. Both laws find this one, the causal one too: the first output would be made of the first steps of head 0, so it
+#    knows what comes later. Missing is `context.swapaxes(1, 2)` before the reshape.
 # 5. `without(params, *((layer, h) for h in range(H) if h != kept))`. In the second layer the best single head loses 1.0
 #    nats and having none loses 1.4; in the first layer even the best single one loses 2.9. In this model: in neither.
 #
@@ -466,9 +468,9 @@ for count in (1, 2, 4, 8, 12):
 # ## Read
 #
 # - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, section 3.2.2: many heads, in half a page.
-# - Michel, Levy & Neubig 2019, *Are sixteen heads really better than one?*, arXiv:1905.10650, section 3: the ablation of
-#   *See*, head by head, in models with 96 heads of each kind.
-# - Voita et al. 2019, *Analyzing multi-head self-attention*, arXiv:1905.09418: heads with a job that can be named, and the
-#   rest pruned.
-# - Shazeer 2019, *Fast Transformer decoding: one write-head is all you need*, arXiv:1911.02150, and Ainslie et al. 2023,
-#   *GQA*, arXiv:2305.13245, section 2.2: keys and values shared by all heads, or by groups of them.
+# - Michel, Levy & Neubig 2019, *Are sixteen heads really better than one?*, arXiv:1905.10650, section 3: the ablation
+#   of *See*, head by head, in models with 96 heads of each kind.
+# - Voita et al. 2019, *Analyzing multi-head self-attention*, arXiv:1905.09418: heads with a job that can be named,
+#   and the rest pruned.
+# - Shazeer 2019, *Fast Transformer decoding: one write-head is all you need*, arXiv:1911.02150, and Ainslie et al.
+#   2023, *GQA*, arXiv:2305.13245, section 2.2: keys and values shared by all heads, or by groups of them.

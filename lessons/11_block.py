@@ -36,17 +36,17 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# Attention is one part of a Transformer. A layer of it, called a *block*, has two parts: a **look** around (the heads of
-# lesson 10) and a **feed-forward** part, in which every step thinks for itself. Layers are stacked, twelve or a hundred
-# high. The error is measured at the top, and its gradient has to come down through all of them.
+# Attention is one part of a Transformer. A layer of it, called a *block*, has two parts: a **look** around (the heads
+# of lesson 10) and a **feed-forward** part, in which every step thinks for itself. Layers are stacked, twelve or a
+# hundred high. The error is measured at the top, and its gradient has to come down through all of them.
 #
-# Two inventions let it pass. A **residual connection** adds what a part says to what it was given, instead of putting it
-# in its place: x + f(x), not f(x). A **layer norm** gives the features of each step mean 0 and variance 1. It stands either
-# *last*, after the sum, as in the first Transformer: norm(x + f(x)), called post-norm. Or it stands *first*, inside:
-# x + f(norm(x)), called pre-norm.
+# Two inventions let it pass. A **residual connection** adds what a part says to what it was given, instead of putting
+# it in its place: x + f(x), not f(x). A **layer norm** gives the features of each step mean 0 and variance 1. It
+# stands either *last*, after the sum, as in the first Transformer: norm(x + f(x)), called post-norm. Or it stands
+# *first*, inside: x + f(norm(x)), called pre-norm.
 #
-# Here is such a stack with both as switches. Each function returns its result, and a function that takes a gradient back
-# (*Derive* goes through it; you need not read it now).
+# Here is such a stack with both as switches. Each function returns its result, and a function that takes a gradient
+# back (*Derive* goes through it; you need not read it now).
 
 
 # %%
@@ -149,8 +149,9 @@ for name, passed in norms.items():
 # - *Post-norm*: it arrives, but several times weaker.
 # - *Pre-norm*: about the same everywhere, within a factor of three.
 #
-# Does it matter? Stacks of 6 and of 12 narrow layers (M = 32) learn to guess the next character, with Adam at two learning
-# rates (the figure shows 0.003). That takes minutes, so `lessons/data/make_11_race.py` has done it, with one seed.
+# Does it matter? Stacks of 6 and of 12 narrow layers (M = 32) learn to guess the next character, with Adam at two
+# learning rates (the figure shows 0.003). That takes minutes, so `lessons/data/make_11_race.py` has done it, with one
+# seed.
 
 # %%
 race = data("11_race.json")
@@ -183,13 +184,14 @@ share = share[share > 0]
 print(f"knowing only how frequent each character is: {-(share * np.log(share)).sum():.1f} nats a character")
 
 # %% [markdown]
-# Six layers train with either: pre-norm is faster at first, and in the end all of one rate are within about 0.1 of each other. A warm-up,
-# in which the rate rises from 0 over the first 100 updates, is no help. Twelve layers train with pre-norm. With post-norm
-# they learn hardly more than how frequent each character is, at either rate, with a warm-up or without.
+# Six layers train with either: pre-norm is faster at first, and in the end all of one rate are within about 0.1 of
+# each other. A warm-up, in which the rate rises from 0 over the first 100 updates, is no help. Twelve layers train
+# with pre-norm. With post-norm they learn hardly more than how frequent each character is, at either rate, with a
+# warm-up or without.
 #
-# That is one small model, one seed, one way to start and 300 updates. BERT has 12 layers with post-norm and was trained,
-# with 10,000 updates of warm-up (Devlin et al. 2018, not reproduced here). The deeper the stack, the more care post-norm
-# needs; pre-norm needs none of it here.
+# That is one small model, one seed, one way to start and 300 updates. BERT has 12 layers with post-norm and was
+# trained, with 10,000 updates of warm-up (Devlin et al. 2018, not reproduced here). The deeper the stack, the more
+# care post-norm needs; pre-norm needs none of it here.
 
 # %% [markdown]
 # ## Compute
@@ -202,9 +204,9 @@ print(f"knowing only how frequent each character is: {-(share * np.log(share)).s
 # | b | 10, 20, 60 | 30 | -20, -10, 30 | 466.7 | 21.60 | -0.926, -0.463, 1.389 |
 # | c | 101, 102, 106 | 103 | -2, -1, 3 | 4.667 | 2.160 | -0.926, -0.463, 1.389 |
 #
-# Ten times as large, or a hundred more: it makes no difference to what comes out. Whatever the layers below have done to
-# the size of their numbers, the next part is fed in one and the same range. Each step is treated alone; no other step, and
-# no other sequence, has a say.
+# Ten times as large, or a hundred more: it makes no difference to what comes out. Whatever the layers below have done
+# to the size of their numbers, the next part is fed in one and the same range. Each step is treated alone; no other
+# step, and no other sequence, has a say.
 
 # %%
 x = np.array([[1.0, 2.0, 6.0], [10.0, 20.0, 60.0], [101.0, 102.0, 106.0]])  # (T, M)
@@ -213,16 +215,16 @@ std = np.sqrt((centered**2).mean(axis=-1, keepdims=True))  # (T, 1)
 print(centered / std)
 
 # %% [markdown]
-# **A residual**, for numbers in place of vectors. Three layers, each f(x) = 0.5 x. The slope of the whole is the product of
-# the slopes of the layers:
+# **A residual**, for numbers in place of vectors. Three layers, each f(x) = 0.5 x. The slope of the whole is the
+# product of the slopes of the layers:
 #
 # | | one layer | its slope | three layers | twelve layers |
 # |---|---|---|---|---|
 # | without | f(x) | 0.5 | 0.125 | 0.0002 |
 # | with | x + f(x) | 1 + 0.5 | 3.375 | 129.7 |
 #
-# Multiply (1 + 0.5)(1 + 0.5)(1 + 0.5) out, and the slope is a sum over paths: at each layer the gradient goes through f or
-# goes around it.
+# Multiply (1 + 0.5)(1 + 0.5)(1 + 0.5) out, and the slope is a sum over paths: at each layer the gradient goes through
+# f or goes around it.
 #
 # | paths through | 0 layers | 1 layer | 2 layers | 3 layers | sum |
 # |---|---|---|---|---|---|
@@ -230,8 +232,8 @@ print(centered / std)
 # | slope of each | 1 | 0.5 | 0.25 | 0.125 | |
 # | together | 1 | 1.5 | 0.75 | 0.125 | 3.375 |
 #
-# Without residuals only the last path is there, the longest one. With them there is always the path of slope 1 that goes
-# around everything. And if 1.5 to the power of twelve is too much, that is where the norm comes in.
+# Without residuals only the last path is there, the longest one. With them there is always the path of slope 1 that
+# goes around everything. And if 1.5 to the power of twelve is too much, that is where the norm comes in.
 
 # %%
 for depth in (3, 12):
@@ -248,9 +250,9 @@ for depth in (3, 12):
 #
 # $$\text{feed}(x) = \text{gelu}(x \, W_{in} + b_{in}) \, W_{out} + b_{out} \qquad\qquad \text{gelu}(u) = u \, \Phi(u)$$
 #
-# Φ(u) is the share of a standard normal distribution below u: far below 0 gelu is 0, far above it is u, and in between it
-# is smooth. Without the bend the two maps would be one. Attention only averages; this is where features are combined in
-# ways that are not averages.
+# Φ(u) is the share of a standard normal distribution below u: far below 0 gelu is 0, far above it is u, and in
+# between it is smooth. Without the bend the two maps would be one. Attention only averages; this is where features
+# are combined in ways that are not averages.
 #
 # **Layer norm, forward.** For a row x of M features, with a learned gain and bias for each feature:
 #
@@ -259,17 +261,18 @@ for depth in (3, 12):
 #
 # ε is a small number that keeps a constant row from dividing by 0.
 #
-# **Backward.** Given dout, first $dn_i = dout_i \cdot \text{gain}_i$, and $d\text{gain}$ and $d\text{bias}$ are the sums of
-# $dout \cdot n$ and of $dout$ over all rows. An $x_i$ reaches the loss in three ways:
+# **Backward.** Given dout, first $dn_i = dout_i \cdot \text{gain}_i$, and $d\text{gain}$ and $d\text{bias}$ are the
+# sums of $dout \cdot n$ and of $dout$ over all rows. An $x_i$ reaches the loss in three ways:
 #
 # 1. **straight**, through its own $n_i$: the slope is r, which gives $r \, dn_i$.
-# 2. **through the mean**, which is subtracted from every feature: $\partial\mu / \partial x_i = 1 / M$, and each $n_j$ loses
-#    $r$ times that. Together $-r \cdot \frac1M \sum_j dn_j$.
+# 2. **through the mean**, which is subtracted from every feature: $\partial\mu / \partial x_i = 1 / M$, and each
+#    $n_j$ loses $r$ times that. Together $-r \cdot \frac1M \sum_j dn_j$.
 # 3. **through r**, by which every feature is multiplied. From $r = (\sigma^2 + \epsilon)^{-1/2}$:
 #    $\partial r / \partial x_i = -\frac12 r^3 \cdot \frac2M (x_i - \mu) = -\frac1M r^2 n_i$. Each $n_j$ changes by
 #    $(x_j - \mu) = n_j / r$ times that. Together $-r \, n_i \cdot \frac1M \sum_j dn_j \, n_j$.
 #
-# (The mean also stands inside of σ², but there it does nothing: $\partial \sigma^2 / \partial \mu = -\frac2M \sum_j (x_j -
+# (The mean also stands inside of σ², but there it does nothing: $\partial \sigma^2 / \partial \mu = -\frac2M \sum_j
+# (x_j -
 # \mu) = 0$.) The sum of the three:
 #
 # $$dx_i = r \, \Big( dn_i - \underbrace{\tfrac1M \textstyle\sum_j dn_j}_{\text{mean of } dn}
@@ -277,17 +280,18 @@ for depth in (3, 12):
 #
 # In words: take from dn its mean, and its share along n.
 #
-# **A residual, backward.** From y = x + f(x): $dx = dy + f\text{'s backward of } dy$. The first term is the path around.
+# **A residual, backward.** From y = x + f(x): $dx = dy + f\text{'s backward of } dy$. The first term is the path
+# around.
 #
 # **Where the norm stands.** Pre-norm is x + f(norm(x)): the path around is never touched, so dy arrives at the bottom
-# whole, and what comes through the parts is added. Post-norm is norm(x + f(x)): the path around goes through every norm. If
-# x has variance 1 and f(x) adds as much again, the sum has variance 2, and the norm divides it by $\sqrt2$; its backward
-# divides the gradient by $\sqrt2$ as well. L layers have 2 L norms, so of the path around is left
+# whole, and what comes through the parts is added. Post-norm is norm(x + f(x)): the path around goes through every
+# norm. If x has variance 1 and f(x) adds as much again, the sum has variance 2, and the norm divides it by $\sqrt2$;
+# its backward divides the gradient by $\sqrt2$ as well. L layers have 2 L norms, so of the path around is left
 #
 # $$\Big(\frac1{\sqrt2}\Big)^{2L} = 2^{-L}$$
 #
-# In pre-norm the sums are never divided, and grow with depth. Each part is fed through a norm, so the larger x is below it,
-# the weaker its gradient; the last norm divides by about $\sqrt{2L + 1}$, for all layers at once.
+# In pre-norm the sums are never divided, and grow with depth. Each part is fed through a norm, so the larger x is
+# below it, the weaker its gradient; the last norm divides by about $\sqrt{2L + 1}$, for all layers at once.
 
 
 # %%
@@ -317,8 +321,8 @@ print(
 )
 
 # %% [markdown]
-# Post-norm loses less than 1 / 2^L, because some gradient also comes through the parts; but it loses by a factor for each
-# layer, which from 8 layers on is a straight line here.
+# Post-norm loses less than 1 / 2^L, because some gradient also comes through the parts; but it loses by a factor for
+# each layer, which from 8 layers on is a straight line here.
 
 # %% [markdown]
 # ## Equal to the library
@@ -344,8 +348,8 @@ agree((dout * normalized).sum(axis=0), dgain)
 agree(dout.sum(axis=0), dbias)
 
 # %% [markdown]
-# The stack of *See*, one layer of it against `block`, and all twelve layers against `gradient_norms`, with the norm in both
-# places:
+# The stack of *See*, one layer of it against `block`, and all twelve layers against `gradient_norms`, with the norm
+# in both places:
 
 # %%
 x, dout = rng.normal(size=(2, 5, 64)), rng.normal(size=(2, 5, 64))  # (B, T, M)
@@ -370,10 +374,10 @@ source(block.forward)
 # %% [markdown]
 # ## A surprise
 #
-# Step b of *Compute* was ten times step a, and nothing came of it. If making x longer changes nothing, then the slope of
-# the loss in the direction of x is 0: **the gradient at x stands at right angles to x** (minus its mean). It also stands
-# at right angles to (1, 1, ..., 1), since adding a hundred changes nothing either. And if x is ten times as long, the
-# gradient is ten times as short.
+# Step b of *Compute* was ten times step a, and nothing came of it. If making x longer changes nothing, then the slope
+# of the loss in the direction of x is 0: **the gradient at x stands at right angles to x** (minus its mean). It also
+# stands at right angles to (1, 1, ..., 1), since adding a hundred changes nothing either. And if x is ten times as
+# long, the gradient is ten times as short.
 
 # %%
 x, dout = rng.normal(size=(100, 32)), rng.normal(size=(100, 32))  # (T, M)
@@ -440,9 +444,9 @@ print("length of x after each step:", length)
 print("it never shrinks:", bool(np.all(np.diff(length) >= 0)))
 
 # %% [markdown]
-# A step along a tangent leads off the circle, to the outside, never to the inside (Pythagoras). The same holds for weights
-# that stand right before a norm: under plain gradient descent they can only grow, and the longer they are, the less a step
-# turns them. A learning rate then says something only together with the length of what it moves.
+# A step along a tangent leads off the circle, to the outside, never to the inside (Pythagoras). The same holds for
+# weights that stand right before a norm: under plain gradient descent they can only grow, and the longer they are,
+# the less a step turns them. A learning rate then says something only together with the length of what it moves.
 #
 # A second one. The first figure showed the gradient at a *typical* character. Where does it go, if it does not arrive
 # there?
@@ -459,40 +463,41 @@ for name, (passed, top) in flows.items():
     )
 
 # %% [markdown]
-# In all it does not vanish, not even without residuals: it goes to the first character. Under a causal mask that one is in
-# everybody's past. Averages of averages become more and more alike, layer by layer, and what they have in common comes from
-# the first characters. The last column says how alike: the mean cosine of what leaves the stack at two different characters
-# (1: the same). A residual keeps each character its own part. Post-norm halves the path around in each layer, and after
-# twelve layers the characters can hardly be told apart, which is one reason why its race ended as it did.
+# In all it does not vanish, not even without residuals: it goes to the first character. Under a causal mask that one
+# is in everybody's past. Averages of averages become more and more alike, layer by layer, and what they have in
+# common comes from the first characters. The last column says how alike: the mean cosine of what leaves the stack at
+# two different characters (1: the same). A residual keeps each character its own part. Post-norm halves the path
+# around in each layer, and after twelve layers the characters can hardly be told apart, which is one reason why its
+# race ended as it did.
 #
 # A sum over all characters would have hidden what the median shows, and the median alone would have hidden this.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **By hand.** A row is (0, 0, 3), gain 1, bias 0, ε = 0. Normalise it. With dout = (1, 0, 0), compute the three terms and
-#    dx. Check that dx has the sum 0 and stands at right angles to the row minus its mean.
+# 1. **By hand.** A row is (0, 0, 3), gain 1, bias 0, ε = 0. Normalise it. With dout = (1, 0, 0), compute the three
+#    terms and dx. Check that dx has the sum 0 and stands at right angles to the row minus its mean.
 # 2. **Predict.** Layer norm over M = 2 features. What can come out, for gain 1 and bias 0? What is dx?
 # 3. **Mend.** Somebody writes `dx = gain * inverse_std * (dout - dout.mean(-1, keepdims=True) - normalized * (dout *
 #    normalized).mean(-1, keepdims=True))`. For which gains is it right? Would a test of a fresh model find the mistake?
-# 4. **Change.** Let `W_out` of `look` and of `feed` start at 0 in every layer. What does the pre-norm stack do at the start,
-#    and what gradient arrives at the bottom?
-# 5. **Predict.** Batch norm takes the mean and the variance of each feature over the batch. Which of the sentences below the
-#    first table of *Compute* are then wrong?
+# 4. **Change.** Let `W_out` of `look` and of `feed` start at 0 in every layer. What does the pre-norm stack do at the
+#    start, and what gradient arrives at the bottom?
+# 5. **Predict.** Batch norm takes the mean and the variance of each feature over the batch. Which of the sentences
+#    below the first table of *Compute* are then wrong?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Mean 1, minus mean (-1, -1, 2), variance 2, r = 0.707, n = (-0.707, -0.707, 1.414). Mean of dn: 0.333. Mean of dn · n:
-#    -0.236, times -n: (-0.167, -0.167, 0.333). dx = 0.707 · (1 - 0.333 - 0.167, -0.333 - 0.167, -0.333 + 0.333) =
-#    (0.354, -0.354, 0). The sum is 0, and 0.354 · (-1) - 0.354 · (-1) + 0 · 2 = 0.
-# 2. Only (1, -1) or (-1, 1), whatever the features were (or (0, 0) if they are equal). Nothing can change by a little, so dx
-#    is 0, but for ε.
-# 3. Only where all gains are equal: the gain belongs inside of both means. A fresh model has gain 1 everywhere, so the test
-#    passes; gradient checks here move every parameter off its start first.
-# 4. A part whose `W_out` is 0 (and whose bias is 0) adds nothing: the whole stack is then the identity, and the gradient
-#    arrives at the bottom exactly as it left the top. Its layers learn their `W_out` first.
-# 5. The last one: the other steps and sequences of the batch have a say. And the first: a step that is ten times as large as
-#    the others stays ten times as large.
+# 1. Mean 1, minus mean (-1, -1, 2), variance 2, r = 0.707, n = (-0.707, -0.707, 1.414). Mean of dn: 0.333. Mean of dn
+#    · n: -0.236, times -n: (-0.167, -0.167, 0.333). dx = 0.707 · (1 - 0.333 - 0.167, -0.333 - 0.167, -0.333 + 0.333)
+#    = (0.354, -0.354, 0). The sum is 0, and 0.354 · (-1) - 0.354 · (-1) + 0 · 2 = 0.
+# 2. Only (1, -1) or (-1, 1), whatever the features were (or (0, 0) if they are equal). Nothing can change by a
+#    little, so dx is 0, but for ε.
+# 3. Only where all gains are equal: the gain belongs inside of both means. A fresh model has gain 1 everywhere, so
+#    the test passes; gradient checks here move every parameter off its start first.
+# 4. A part whose `W_out` is 0 (and whose bias is 0) adds nothing: the whole stack is then the identity, and the
+#    gradient arrives at the bottom exactly as it left the top. Its layers learn their `W_out` first.
+# 5. The last one: the other steps and sequences of the batch have a say. And the first: a step that is ten times as
+#    large as the others stays ten times as large.
 #
 # </details>
 
@@ -500,10 +505,11 @@ for name, (passed, top) in flows.items():
 # ## Read
 #
 # - He et al. 2015, *Deep residual learning for image recognition*, arXiv:1512.03385, sections 1 and 3.1: residuals.
-# - Ba, Kiros & Hinton 2016, *Layer normalization*, arXiv:1607.06450, section 3, and section 5.1 on what changes nothing.
-# - Xiong et al. 2020, *On layer normalization in the Transformer architecture*, arXiv:2002.04745, section 3: the gradient at
-#   the start, pre-norm and post-norm, and why one of them needs a warm-up.
-# - Veit, Wilber & Belongie 2016, *Residual networks behave like ensembles of relatively shallow networks*, arXiv:1605.06431,
-#   section 3: the sum over paths.
+# - Ba, Kiros & Hinton 2016, *Layer normalization*, arXiv:1607.06450, section 3, and section 5.1 on what changes
+#   nothing.
+# - Xiong et al. 2020, *On layer normalization in the Transformer architecture*, arXiv:2002.04745, section 3: the
+#   gradient at the start, pre-norm and post-norm, and why one of them needs a warm-up.
+# - Veit, Wilber & Belongie 2016, *Residual networks behave like ensembles of relatively shallow networks*,
+#   arXiv:1605.06431, section 3: the sum over paths.
 # - Devlin et al. 2018, *BERT*, arXiv:1810.04805, appendix A.2: how a post-norm stack of 12 layers was trained.
 # - Hendrycks & Gimpel 2016, *Gaussian error linear units*, arXiv:1606.08415.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 12 · Encoder and decoder
 #
-# **You will be able to** name the three attentions of a Transformer and say who asks whom in each; train a decoder on all
-# of its steps at once and then let it write one step after the other; and say why the gradient of the encoder's output
-# is a sum over the layers of the decoder.
+# **You will be able to** name the three attentions of a Transformer and say who asks whom in each; train a decoder on
+# all of its steps at once and then let it write one step after the other; and say why the gradient of the encoder's
+# output is a sum over the layers of the decoder.
 #
 # *Needs lessons 06 (an alignment), 08 (masks), 10 (heads) and 11 (the block). Forty minutes.*
 
@@ -34,8 +34,8 @@ np.set_printoptions(precision=3, suppress=True)
 # same task with attention alone. Its **encoder** reads the letters and makes one row of numbers for each: together they
 # are the **memory**. Its **decoder** writes the phonemes, and at every step it looks at the memory.
 #
-# A small one comes trained with this lesson: `lessons/data/make_12_transformer.py` made it, in a few minutes on one core,
-# from the same phrases that the readers of lesson 06 learned from.
+# A small one comes trained with this lesson: `lessons/data/make_12_transformer.py` made it, in a few minutes on one
+# core, from the same phrases that the readers of lesson 06 learned from.
 
 # %%
 params, about = data("12_transformer.npz")
@@ -49,9 +49,9 @@ for name, each in {"fixed vector": readers[reader.FIXED], ATTENTION: readers[ATT
 print(f"\nthe Transformer: {about['sizes']}, {about['updates']} updates of {about['batch']} phrases")
 
 # %% [markdown]
-# Both read one phrase of the test set, a phrase that neither of them has seen. For every phoneme that they wrote there is
-# a row that says where they looked. The Transformer has several heads in each layer; shown is the mean over the heads of
-# its last layer.
+# Both read one phrase of the test set, a phrase that neither of them has seen. For every phoneme that they wrote
+# there is a row that says where they looked. The Transformer has several heads in each layer; shown is the mean over
+# the heads of its last layer.
 
 
 # %%
@@ -95,9 +95,9 @@ keep(figure, "12_two_alignments")
 
 # %% [markdown]
 # Nobody told either of them where to look. Rows with the border between words ("␣") look at a space or at the letters
-# around it; the last row, "end", is how a writer says that it has finished. The right map is broader. Is that because it is
-# a mean over heads which look at different letters? Count the letters that a row looks at, by $e$ to its entropy: 1 where
-# all the weight lies on one letter.
+# around it; the last row, "end", is how a writer says that it has finished. The right map is broader. Is that because
+# it is a mean over heads which look at different letters? Count the letters that a row looks at, by $e$ to its
+# entropy: 1 where all the weight lies on one letter.
 
 
 # %%
@@ -142,11 +142,11 @@ for name, readings in wrote.items():
 print(f"\nthe Transformer's loss at the end of its training: {about['losses'][-1]:.3f} nats a phoneme")
 
 # %% [markdown]
-# Far better than the fixed vector, and clearly behind the LSTM with attention. Attention alone is not the better reader
-# here. The task runs from left to right, which an LSTM is built for and a Transformer has to learn; the data is small, and
-# the loss at the end says that the Transformer knows its training phrases nearly by heart. (One small model, trained once,
-# with no dropout; a larger and more careful training would do better, how much better is not shown here.) One of its
-# mistakes is typical:
+# Far better than the fixed vector, and clearly behind the LSTM with attention. Attention alone is not the better
+# reader here. The task runs from left to right, which an LSTM is built for and a Transformer has to learn; the data
+# is small, and the loss at the end says that the Transformer knows its training phrases nearly by heart. (One small
+# model, trained once, with no dropout; a larger and more careful training would do better, how much better is not
+# shown here.) One of its mistakes is typical:
 
 # %%
 hard = ["try to get source code of expression and"]
@@ -161,8 +161,8 @@ print("Transformer ", look.aloud(read(params, hard)[0]))
 # %% [markdown]
 # ## Compute
 #
-# **Three attentions.** One step of a decoder, with numbers for paper: no weight matrices, no division by
-# $\sqrt D$. The encoder has read three letters, and left the memory m₁ = (1, 0), m₂ = (0, 1), m₃ = (1, 1). The decoder has
+# **Three attentions.** One step of a decoder, with numbers for paper: no weight matrices, no division by $\sqrt D$.
+# The encoder has read three letters, and left the memory m₁ = (1, 0), m₂ = (0, 1), m₃ = (1, 1). The decoder has
 # written one phoneme and is at its second step; its two rows are x₁ = (1, 0) and x₂ = (0, 1).
 #
 # *First* x₂ looks back at what was written, itself included:
@@ -235,8 +235,8 @@ figure.suptitle("Who may look at whom, with equal scores (hatched: may not look)
 keep(figure, "12_three_masks")
 
 # %% [markdown]
-# **Teacher forcing.** While it is trained, the decoder is given the right phonemes, shifted by one place. The word *cat*,
-# K AE T:
+# **Teacher forcing.** While it is trained, the decoder is given the right phonemes, shifted by one place. The word
+# *cat*, K AE T:
 #
 # | step | it is given | it should say |
 # |---|---|---|
@@ -338,8 +338,8 @@ agree(written[:, 1:], kept)
 print(look.aloud(phrases.spell(written[0])))
 
 # %% [markdown]
-# Fourth, the sum. Take the gradient of the loss at the logits, which is (predicted - desired) at every real step, and go
-# back through the decoder block by block, keeping what each block sends to the memory.
+# Fourth, the sum. Take the gradient of the loss at the logits, which is (predicted - desired) at every real step, and
+# go back through the decoder block by block, keeping what each block sends to the memory.
 
 # %%
 desired = np.eye(len(phrases.PHONEMES))[batch.target_out]  # (B, T, V)
@@ -364,8 +364,8 @@ def sent_to_memory(dwritten, stack):
 agree(sum(sent_to_memory(dwritten, decoder)), dmemory)
 
 # %% [markdown]
-# How much does each block ask for? Take one phoneme of the phrase above, and the gradient of its logit at every row of the
-# memory.
+# How much does each block ask for? Take one phoneme of the phrase above, and the gradient of its logit at every row
+# of the memory.
 
 # %%
 ids = np.array([[phrases.START, *(phrases.PHONEMES.index(word) for word in words)]])  # (1, T)
@@ -393,12 +393,12 @@ ax.set_xticks(range(len(letters)), [letter.replace(" ", "␣") for letter in let
 keep(figure, "12_memory_gradient")
 
 # %% [markdown]
-# Most goes to the letters of "name", and some to the word before it: to say N the decoder also has to know that it is done
-# with "the". The first word gets next to nothing. (Norms do not add up: two arrows may point different ways.)
+# Most goes to the letters of "name", and some to the word before it: to say N the decoder also has to know that it is
+# done with "the". The first word gets next to nothing. (Norms do not add up: two arrows may point different ways.)
 
 # %% [markdown]
-# Last, the whole model under the gradient check of lesson 02: every parameter of a small Transformer, by complex step, with
-# padding. Token ids have no gradient, so only parameters are listed.
+# Last, the whole model under the gradient check of lesson 02: every parameter of a small Transformer, by complex
+# step, with padding. Token ids have no gradient, so only parameters are listed.
 
 # %%
 rng = np.random.default_rng(0)
@@ -469,36 +469,37 @@ wrong_phrase = right_phonemes(params, batch.source[others], batch.source_lengths
 print(f"nothing off, but the letters of another phrase: {wrong_phrase:.0%} right")
 
 # %% [markdown]
-# The model was never trained with a part missing, so this says what *this* model leans on, not what a Transformer needs.
-# Still: with no attention among the letters at all, most phonemes are right. The memory then holds each letter alone, and
-# cross-attention can fetch several of them. Without the decoder's view of what it has written it does not know where it
-# is. And with the letters of another phrase the right phonemes so far hardly help: the decoder has learned to believe the
-# memory.
+# The model was never trained with a part missing, so this says what *this* model leans on, not what a Transformer
+# needs. Still: with no attention among the letters at all, most phonemes are right. The memory then holds each letter
+# alone, and cross-attention can fetch several of them. Without the decoder's view of what it has written it does not
+# know where it is. And with the letters of another phrase the right phonemes so far hardly help: the decoder has
+# learned to believe the memory.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** In cross-attention, who has T rows and who has S: the query, the key, the value, the context? Which of them
-#    change from one step of decoding to the next?
-# 2. **By hand.** With the numbers of *Compute*, and a memory of m₁ and m₂ alone, what are the weights of the second step?
-# 3. **Mend.** A decoder is trained with `target_in` equal to `target_out`, without the shift. Its loss falls to nearly 0, and
-#    what it writes by itself is useless. Why?
-# 4. **Predict.** The decoder's causal mask is left out, in training and in testing. Is the loss higher or lower? And what
-#    it writes?
-# 5. **Write.** `without("encoder", "look", "01")` reads with no attention among the letters. Feed it to `read` with five
-#    phrases, and compare what it writes with what the whole model does.
+# 1. **Predict.** In cross-attention, who has T rows and who has S: the query, the key, the value, the context? Which
+#    of them change from one step of decoding to the next?
+# 2. **By hand.** With the numbers of *Compute*, and a memory of m₁ and m₂ alone, what are the weights of the second
+#    step?
+# 3. **Mend.** A decoder is trained with `target_in` equal to `target_out`, without the shift. Its loss falls to
+#    nearly 0, and what it writes by itself is useless. Why?
+# 4. **Predict.** The decoder's causal mask is left out, in training and in testing. Is the loss higher or lower? And
+#    what it writes?
+# 5. **Write.** `without("encoder", "look", "01")` reads with no attention among the letters. Feed it to `read` with
+#    five phrases, and compare what it writes with what the whole model does.
 # 6. **Change.** In the backward pass, keep only the memory's gradient from the last block. Which parameters get a wrong
 #    gradient, and which still a right one?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Query and context have T rows, key and value have S. At each step there is a new query and a new context; keys and values
-#    are the memory's and stay, which is why `greedy` prepares them once.
+# 1. Query and context have T rows, key and value have S. At each step there is a new query and a new context; keys
+#    and values are the memory's and stay, which is why `greedy` prepares them once.
 # 2. The scores are 0.269 and 1.731, e to them 1.309 and 5.646, the sum 6.955: weights 0.188 and 0.812.
 # 3. At each step it is given the answer, so it learns to say what it is given, and need not look at the letters at all.
 #    Writing by itself it is given what it has just said, which is no answer to anything.
-# 4. Lower, close to 0: row t looks at row t + 1, which holds the answer. What it writes is bad, since then there is no later
-#    row to look at.
+# 4. Lower, close to 0: row t looks at row t + 1, which holds the answer. What it writes is bad, since then there is
+#    no later row to look at.
 # 5. Some words survive and some fall apart, those first whose letters must be read together.
 # 6. The encoder's parameters and the source embeddings get a wrong one, since all they get comes through the sum. The
 #    decoder's are right, the target embeddings too. A loss would still fall, more slowly: only a gradient check tells.
@@ -510,6 +511,6 @@ print(f"nothing off, but the letters of another phrase: {wrong_phrase:.0%} right
 #
 # - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762, figure 1 (the whole), 3.2.3 (the three uses of
 #   attention), 3.4 (the tied embeddings).
-# - Sutskever, Vinyals & Le 2014, *Sequence to sequence learning with neural networks*, arXiv:1409.3215: encoder and decoder
-#   before attention.
+# - Sutskever, Vinyals & Le 2014, *Sequence to sequence learning with neural networks*, arXiv:1409.3215: encoder and
+#   decoder before attention.
 # - Bengio, Vinyals, Jaitly & Shazeer 2015, *Scheduled sampling*, arXiv:1506.03099: what teacher forcing does not teach.

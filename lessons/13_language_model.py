@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 13 · A language model by hand
 #
-# **You will be able to** train a model that guesses the next character; say how good it is against models that count, in
-# nats a character; draw text from it at a temperature; and say why an embedding that is used twice gets two gradients.
+# **You will be able to** train a model that guesses the next character; say how good it is against models that count,
+# in nats a character; draw text from it at a temperature; and say why an embedding that is used twice gets two
+# gradients.
 #
 # *Needs lessons 02 (cross-entropy, a training loop), 08 (the causal mask) and 11 (the block). Forty minutes.*
 
@@ -25,14 +26,14 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# The text is the manual of Python, which comes with every Python; a tenth of its topics is kept for *validation* and never
-# trained on. (It changes a little with the version of Python, and the last digits of this lesson with it.) A **language
-# model** reads the characters so far and gives every character of the alphabet a probability of being the next. It is
-# judged by its **surprise** at the one that does come, $-\log p$, in *nats*: 0 if it was certain, 0.69 if it gave it one
-# half, 4.6 if it gave it one in a hundred. Its **loss** is the mean surprise.
+# The text is the manual of Python, which comes with every Python; a tenth of its topics is kept for *validation* and
+# never trained on. (It changes a little with the version of Python, and the last digits of this lesson with it.) A
+# **language model** reads the characters so far and gives every character of the alphabet a probability of being the
+# next. It is judged by its **surprise** at the one that does come, $-\log p$, in *nats*: 0 if it was certain, 0.69 if
+# it gave it one half, 4.6 if it gave it one in a hundred. Its **loss** is the mean surprise.
 #
-# What would a good loss be? Three models that only count give an idea. The *uniform* one knows nothing, the *unigram* knows
-# how often each character comes, and the *bigram* how often each comes after each other one.
+# What would a good loss be? Three models that only count give an idea. The *uniform* one knows nothing, the *unigram*
+# knows how often each character comes, and the *bigram* how often each comes after each other one.
 
 # %%
 text = manual.load()
@@ -57,8 +58,8 @@ for name, loss in counting.items():
 
 # %% [markdown]
 # And the two models that learn: a Transformer of two layers and an LSTM, of about the same number of parameters, each
-# trained on as many pieces of the same text, three times from different starts. `lessons/data/make_13_writers.py` did it, in some
-# minutes on one core.
+# trained on as many pieces of the same text, three times from different starts. `lessons/data/make_13_writers.py` did
+# it, in some minutes on one core.
 
 # %%
 kept = data("13_writers.json")
@@ -93,10 +94,10 @@ for name, losses in kept["losses"].items():
     print(f"{name:11}  after {kept['updates'][-1]} updates:", ", ".join(f"{each[-1]:.2f}" for each in losses))
 
 # %% [markdown]
-# The first updates teach a model which characters are common, and then which follows which: it falls through the lines of
-# the models that count. Below the last line it must remember more than one character. With this budget the Transformer gets
-# further than the LSTM in every one of the three runs. It is a small budget, a small model, and one text; what the figure
-# says holds for these.
+# The first updates teach a model which characters are common, and then which follows which: it falls through the
+# lines of the models that count. Below the last line it must remember more than one character. With this budget the
+# Transformer gets further than the LSTM in every one of the three runs. It is a small budget, a small model, and one
+# text; what the figure says holds for these.
 
 # %% [markdown]
 # ### Where is it surprised?
@@ -162,10 +163,10 @@ for name, where in kinds.items():
 # | c | 0 | 1 | 1 / 11.107 = 0.090 | 2.408 |
 # | sum | | 11.107 | 1 | |
 #
-# To write, *draw* a character with these probabilities, put it at the end of the text, and ask again. Two knobs change
-# what is drawn. A **temperature** divides the logits first: below 1 the likely gets likelier, above 1 all become more alike.
-# **top_p** keeps the likeliest characters, as few as together reach probability p, and gives them what the others had:
-# the long tail of unlikely characters, each rare but many in number, is cut off.
+# To write, *draw* a character with these probabilities, put it at the end of the text, and ask again. Two knobs
+# change what is drawn. A **temperature** divides the logits first: below 1 the likely gets likelier, above 1 all
+# become more alike. **top_p** keeps the likeliest characters, as few as together reach probability p, and gives them
+# what the others had: the long tail of unlikely characters, each rare but many in number, is cut off.
 #
 # | | a | b | c |
 # |---|---|---|---|
@@ -185,8 +186,8 @@ tokens = language_model.choose(draws, np.random.default_rng(0), top_p=0.9)  # (B
 print("top_p 0.9, drawn 20,000 times:", (np.bincount(tokens, minlength=3) / len(tokens)).round(2))
 
 # %% [markdown]
-# The Transformer of the figure, from three beginnings, at several temperatures. The texts are as long as the pieces it was
-# trained on: further on it has never been.
+# The Transformer of the figure, from three beginnings, at several temperatures. The texts are as long as the pieces
+# it was trained on: further on it has never been.
 
 # %%
 beginnings = ("The ", "If the", "A list")
@@ -203,8 +204,8 @@ for temperature, top_p in ((0.3, None), (0.7, None), (1.0, None), (1.0, 0.8), (1
 # manual from some distance, and means nothing: two layers and a hundred thousand parameters learn spelling and a little
 # layout.
 #
-# *You can go on to lesson 14 from here. What follows says why the loss is what it is, trains a model from its start, and
-# goes backward through the table that is read twice.*
+# *You can go on to lesson 14 from here. What follows says why the loss is what it is, trains a model from its start,
+# and goes backward through the table that is read twice.*
 
 # %% [markdown]
 # ## Derive
@@ -213,28 +214,28 @@ for temperature, top_p in ((0.3, None), (0.7, None), (1.0, None), (1.0, 0.8), (1
 #
 # $$p(\text{text}) = \prod_t p(\text{token}_t \mid \text{token}_0, \dots, \text{token}_{t-1})$$
 #
-# Its logarithm is a sum, so the mean surprise is the negative logarithm of the probability of the whole text, divided by
-# its length: the loss asks that the text itself be likely. One forward pass gives all of these factors but the first, since the causal
-# mask lets row t see the tokens up to t, and the *target* of row t is token t + 1: inputs and targets are the same tokens,
-# shifted by one.
+# Its logarithm is a sum, so the mean surprise is the negative logarithm of the probability of the whole text, divided
+# by its length: the loss asks that the text itself be likely. One forward pass gives all of these factors but the
+# first, since the causal mask lets row t see the tokens up to t, and the *target* of row t is token t + 1: inputs and
+# targets are the same tokens, shifted by one.
 #
 # **The model.** $E$ is the table of embeddings (V, M), and the model is a stack of the blocks of lesson 11:
 #
 # $$x = E[\text{tokens}], \qquad x \leftarrow \text{blocks}(x), \qquad \text{normed} = \text{norm}(x), \qquad
 #   \text{logits} = \text{normed}\; E^\top$$
 #
-# The last product compares each row with the embedding of every character. The table is used twice, once to read and once to
-# write: the embeddings are **tied**. That saves V M parameters, and it makes sense: characters that are read alike are written
-# in like places.
+# The last product compares each row with the embedding of every character. The table is used twice, once to read and
+# once to write: the embeddings are **tied**. That saves V M parameters, and it makes sense: characters that are read
+# alike are written in like places.
 #
-# **Backward.** At the logits the gradient is (predicted - desired) over the number of characters, as in lesson 02. $E$ was
-# used in two places, so two gradients arrive at it, and they are added:
+# **Backward.** At the logits the gradient is (predicted - desired) over the number of characters, as in lesson 02.
+# $E$ was used in two places, so two gradients arrive at it, and they are added:
 #
 # $$dE_v \;=\; \underbrace{\sum_{t:\; \text{token}_t = v} dx_t}_{\text{it was read}} \;+\;
 #   \underbrace{\sum_t d\text{logits}_{tv}\; \text{normed}_t}_{\text{it was compared with}}$$
 #
-# The first reaches only the characters that occur in the batch. The second reaches all of them: every character that was not
-# the right answer is pushed away a little.
+# The first reaches only the characters that occur in the batch. The second reaches all of them: every character that
+# was not the right answer is pushed away a little.
 
 # %% [markdown]
 # ## Equal to the library
@@ -252,8 +253,9 @@ logits, cache = model.forward(exact, before[:4])
 agree(by_parts, logits)
 
 # %% [markdown]
-# The two gradients. A twin of the model has a second table for the output, with the same numbers in it: the twin computes the
-# same, but each of its tables gets the gradient of one place. Added, they are the gradient of the tied table.
+# The two gradients. A twin of the model has a second table for the output, with the same numbers in it: the twin
+# computes the same, but each of its tables gets the gradient of one place. Added, they are the gradient of the tied
+# table.
 
 # %%
 desired = np.eye(V)[after[:4]]  # (B, T, V)
@@ -297,8 +299,8 @@ report = check(language_model, small, (rng.integers(7, size=(2, 3)),), {"positio
 print(f"{len(report.rows)} arrays, all right: {all(row.error <= 1e-12 for row in report.rows)} (error <= 1e-12)")
 
 # %% [markdown]
-# And a training from the start, the first eighty updates: pieces from random places, the loss and its gradients, a step of
-# Adam.
+# And a training from the start, the first eighty updates: pieces from random places, the loss and its gradients, a
+# step of Adam.
 
 # %%
 rng = np.random.default_rng(0)
@@ -321,10 +323,10 @@ source(language_model.forward, language_model._backward)
 # %% [markdown]
 # ## A surprise
 #
-# A good text is likely, says the loss. So is the likeliest text a good one? Let the model write 64 pieces from beginnings of
-# the validation text, with the likeliest character each time (*greedy*) and at several temperatures, and compare with what
-# really stood there. Measured are the model's own surprise at the text, and how many groups of six characters have already
-# come in the same piece.
+# A good text is likely, says the loss. So is the likeliest text a good one? Let the model write 64 pieces from
+# beginnings of the validation text, with the likeliest character each time (*greedy*) and at several temperatures,
+# and compare with what really stood there. Measured are the model's own surprise at the text, and how many groups of
+# six characters have already come in the same piece.
 
 # %%
 BEGIN, GROUP = 12, 6
@@ -356,47 +358,47 @@ for texts in written["greedy"][[3, 10, 20]]:
     print(manual.decode(texts).replace("\n", "¶"))
 
 # %% [markdown]
-# The greedy text surprises the model far less than real text does, and goes round in circles. Real text is not the likeliest
-# text: it says something at nearly every word that could have been otherwise, and that shows as surprise. At a temperature
-# of 1 the model's surprise at its own writing comes closest to its surprise at the manual. This is why text is drawn, and
-# why the loss of a model cannot be 0.
+# The greedy text surprises the model far less than real text does, and goes round in circles. Real text is not the
+# likeliest text: it says something at nearly every word that could have been otherwise, and that shows as surprise.
+# At a temperature of 1 the model's surprise at its own writing comes closest to its surprise at the manual. This is
+# why text is drawn, and why the loss of a model cannot be 0.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **By hand.** A model gives the right character a probability of 1/2, 1/4, 1/4 at three places. What is its loss in nats,
-#    and how many equally likely characters does that correspond to?
-# 2. **Predict.** In the very first update the loss is close to 4.56, whatever the text. Where does the number come from? What would it
-#    mean if it were 20?
-# 3. **Mend.** Somebody trains with `model.forward(params, pieces)` and targets `pieces`, both the whole piece. The loss falls
-#    below 0.2 within forty updates. What has been forgotten?
-# 4. **Predict.** Top_p 0.9 at a place where the model gives one character 0.95. How many characters can be drawn? And where 25
-#    characters share the probability evenly?
-# 5. **Write.** The surprise at each place of a piece, mean over all pieces: `surprise.mean(axis=0)`. Why is it higher at the
-#    first places? What would it be for the bigram?
+# 1. **By hand.** A model gives the right character a probability of 1/2, 1/4, 1/4 at three places. What is its loss
+#    in nats, and how many equally likely characters does that correspond to?
+# 2. **Predict.** In the very first update the loss is close to 4.56, whatever the text. Where does the number come
+#    from? What would it mean if it were 20?
+# 3. **Mend.** Somebody trains with `model.forward(params, pieces)` and targets `pieces`, both the whole piece. The
+#    loss falls below 0.2 within forty updates. What has been forgotten?
+# 4. **Predict.** Top_p 0.9 at a place where the model gives one character 0.95. How many characters can be drawn? And
+#    where 25 characters share the probability evenly?
+# 5. **Write.** The surprise at each place of a piece, mean over all pieces: `surprise.mean(axis=0)`. Why is it higher
+#    at the first places? What would it be for the bigram?
 #
 # <details><summary>Answers</summary>
 #
-# 1. (0.693 + 1.386 + 1.386) / 3 = 1.155 nats. $e^{1.155} = 3.17$: as uncertain as among 3.17 equally likely characters. That
-#    number is called the *perplexity*.
-# 2. log 96: fresh weights give all of the 96 characters nearly the same probability. A loss of 20 at the start would mean that
-#    the model is sure of itself and wrong, so that its output weights are too large.
-# 3. The shift. Row t sees token t and is asked for token t. It should be asked for token t + 1: inputs `pieces[:, :-1]`,
-#    targets `pieces[:, 1:]`.
-# 4. One: it alone reaches 0.9. Of the 25, 23: 22 reach only 0.88. That is the point of top_p against a fixed number of characters (top_k): it
-#    keeps few where the model is sure and many where it is not.
-# 5. At the first places there is little to look back at. For a bigram, which never looks further back than one character, all
-#    places are alike.
+# 1. (0.693 + 1.386 + 1.386) / 3 = 1.155 nats. $e^{1.155} = 3.17$: as uncertain as among 3.17 equally likely
+#    characters. That number is called the *perplexity*.
+# 2. log 96: fresh weights give all of the 96 characters nearly the same probability. A loss of 20 at the start would
+#    mean that the model is sure of itself and wrong, so that its output weights are too large.
+# 3. The shift. Row t sees token t and is asked for token t. It should be asked for token t + 1: inputs `pieces[:,
+#    :-1]`, targets `pieces[:, 1:]`.
+# 4. One: it alone reaches 0.9. Of the 25, 23: 22 reach only 0.88. That is the point of top_p against a fixed number
+#    of characters (top_k): it keeps few where the model is sure and many where it is not.
+# 5. At the first places there is little to look back at. For a bigram, which never looks further back than one
+#    character, all places are alike.
 #
 # </details>
 
 # %% [markdown]
 # ## Read
 #
-# - Bengio et al. 2003, *A neural probabilistic language model*, Journal of Machine Learning Research 3: embeddings and a
-#   network in the place of counts.
-# - Radford et al. 2019, *Language models are unsupervised multitask learners* (GPT-2), section 2: the model of this lesson,
-#   much larger, with learned positions in the place of rotary ones, and tokens of several characters.
+# - Bengio et al. 2003, *A neural probabilistic language model*, Journal of Machine Learning Research 3: embeddings
+#   and a network in the place of counts.
+# - Radford et al. 2019, *Language models are unsupervised multitask learners* (GPT-2), section 2: the model of this
+#   lesson, much larger, with learned positions in the place of rotary ones, and tokens of several characters.
 # - Press & Wolf 2017, *Using the output embedding to improve language models*, arXiv:1608.05859: the tied table.
-# - Holtzman et al. 2020, *The curious case of neural text degeneration*, arXiv:1904.09751, section 3.1: top_p, there called
-#   nucleus sampling, and why likely text is dull.
+# - Holtzman et al. 2020, *The curious case of neural text degeneration*, arXiv:1904.09751, section 3.1: top_p, there
+#   called nucleus sampling, and why likely text is dull.

@@ -26,9 +26,9 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# Here are 24 random letters, and then the same 24 again. While they come for the first time nobody can guess the next one.
-# The second time anybody can who looks back: find the letter that stands here now where it stood before, and say what came
-# after it.
+# Here are 24 random letters, and then the same 24 again. While they come for the first time nobody can guess the next
+# one. The second time anybody can who looks back: find the letter that stands here now where it stood before, and say
+# what came after it.
 #
 # Two language models were trained on nothing else: random blocks of 12 to 24 letters, over and over. They differ in one
 # thing, one has one layer and the other has two. They are as small as can be: the blocks have attention and no
@@ -109,8 +109,8 @@ keep(figure, "14_stripe")
 # letter stands that followed its earlier copy. A head that does this is called an **induction head**. Where the letters
 # begin to come again the loss of two layers falls to little more than nothing, and that of one layer does not.
 #
-# (Late in the first time round both do worse than plain guessing would. Most of the blocks that they were trained on are
-# shorter than 24, so they expect letters to come again that do not.)
+# (Late in the first time round both do worse than plain guessing would. Most of the blocks that they were trained on
+# are shorter than 24, so they expect letters to come again that do not.)
 
 # %%
 kept = data("14_induction.json")
@@ -134,7 +134,8 @@ ax.legend()
 keep(figure, "14_sudden")
 
 # %% [markdown]
-# One layer gets a little below guessing: it sees which letters are in the block and which are not, but never their order.
+# One layer gets a little below guessing: it sees which letters are in the block and which are not, but never their
+# order.
 
 # %% [markdown]
 # ## Compute
@@ -154,8 +155,8 @@ keep(figure, "14_sudden")
 # | 3 | A | C | C | 0 | 1 | 0.043 | A |
 # | sum | | | | | 23.09 | 1 | |
 #
-# The head says B with a weight of 0.87. One layer cannot do this: its keys are made from what stands at their own place, so
-# the A of the query can find the earlier A, and the letter after it is out of reach. The same in NumPy:
+# The head says B with a weight of 0.87. One layer cannot do this: its keys are made from what stands at their own
+# place, so the A of the query can find the earlier A, and the letter after it is out of reach. The same in NumPy:
 
 # %%
 letters = np.eye(3)[[0, 1, 2, 0]]  # (T, 3)  A B C A
@@ -167,9 +168,10 @@ print("the last row looks at", looks[-1])
 print("and says A, B, C with", looks[-1] @ letters)
 
 # %% [markdown]
-# **What need not be computed again.** A language model writes a letter, takes it as its next input, writes another. Written
-# plainly, each step reads the whole text so far once more. But a step looks only back, so the rows of earlier steps come
-# out as they did the last time, and with them their keys and values. Keep those, the **KV cache**, and a step costs one row:
+# **What need not be computed again.** A language model writes a letter, takes it as its next input, writes another.
+# Written plainly, each step reads the whole text so far once more. But a step looks only back, so the rows of earlier
+# steps come out as they did the last time, and with them their keys and values. Keep those, the **KV cache**, and a
+# step costs one row:
 #
 # | step | rows made into keys and values, plainly | with a cache | scores, plainly | with a cache |
 # |---|---|---|---|---|
@@ -189,7 +191,8 @@ for steps in (3, 100, 1000):
     )
 
 # %% [markdown]
-# *You can go on to lesson 15 from here. What follows writes the cache down, counts everything, and takes the heads apart.*
+# *You can go on to lesson 15 from here. What follows writes the cache down, counts everything, and takes the heads
+# apart.*
 
 # %% [markdown]
 # ## Derive
@@ -200,12 +203,12 @@ for steps in (3, 100, 1000):
 #   \text{weight}_{ts} = \frac{e^{\text{query}_t \cdot \text{key}_s / \sqrt D}}
 #   {\sum_{j \le t} e^{\text{query}_t \cdot \text{key}_j / \sqrt D}}$$
 #
-# and nothing in it is later than t. If the rows of the layer below depend on their own past alone, then so do these, and
-# by going up layer by layer so do all. A new token therefore changes no earlier row, hence no earlier key or value. It
-# needs the earlier keys and values, and never the earlier queries: that is why the cache has two letters.
+# and nothing in it is later than t. If the rows of the layer below depend on their own past alone, then so do these,
+# and by going up layer by layer so do all. A new token therefore changes no earlier row, hence no earlier key or
+# value. It needs the earlier keys and values, and never the earlier queries: that is why the cache has two letters.
 #
-# What a new token at place t costs in multiplications, for each layer of H heads with G heads of keys and values (lesson
-# 10), D = E numbers each and F features inside the feed-forward part:
+# What a new token at place t costs in multiplications, for each layer of H heads with G heads of keys and values
+# (lesson 10), D = E numbers each and F features inside the feed-forward part:
 #
 # $$\underbrace{M H D + 2 M G D + H D M + 2 M F}_{\text{one row through the weights}}
 #   \;+\; \underbrace{2\, H D\, (t + 1)}_{\text{scores and values of all places so far}}$$
@@ -273,8 +276,8 @@ theirs, _ = multihead.forward(params, x, x, x, mask=causal())
 agree(with_cache(params, x), theirs)
 
 # %% [markdown]
-# The whole model: `language_model.advance` takes new tokens and the cache, called `past`, and returns the logits and the
-# grown cache. One token at a time gives what the full forward gives for all.
+# The whole model: `language_model.advance` takes new tokens and the cache, called `past`, and returns the logits and
+# the grown cache. One token at a time gives what the full forward gives for all.
 
 # %%
 exact = tree.astype(weights["two layers"], np.float64)
@@ -287,8 +290,8 @@ for t in range(T):
 agree(np.concatenate(one_by_one, axis=1), logits)
 
 # %% [markdown]
-# And writing: `language_model.generate` keeps the cache, the loop below does everything again. The prompt is a block and the
-# first letters of its repetition; the model goes on by itself.
+# And writing: `language_model.generate` keeps the cache, the loop below does everything again. The prompt is a block
+# and the first letters of its repetition; the model goes on by itself.
 
 # %%
 prompt = tokens[:1, : PERIOD + 4]
@@ -317,8 +320,8 @@ for G in (8, 2, 1):
     )
 
 # %% [markdown]
-# The library's own code: a new token through the model, and through one block. (`generate` takes a faster form of the same,
-# `minattn.models.stepping`, where the cache has its full size from the start.)
+# The library's own code: a new token through the model, and through one block. (`generate` takes a faster form of the
+# same, `minattn.models.stepping`, where the cache has its full size from the start.)
 
 # %%
 source(language_model.advance, block.advance)
@@ -326,9 +329,9 @@ source(language_model.advance, block.advance)
 # %% [markdown]
 # ## The heads apart
 #
-# Is it the two kinds of heads that do the work? Look at the maps of layer 0 for a weight on the place just before, and at
-# those of layer 1 for the stripe. Then switch heads off, by setting their part of `W_out` to zero, and see what the second
-# time costs.
+# Is it the two kinds of heads that do the work? Look at the maps of layer 0 for a weight on the place just before,
+# and at those of layer 1 for the stripe. Then switch heads off, by setting their part of `W_out` to zero, and see
+# what the second time costs.
 
 # %%
 two = weights["two layers"]
@@ -353,16 +356,17 @@ for name, changed in cases.items():
     print(f"{name:19} loss the second time {surprise(changed, tokens)[0][PERIOD:].mean():.1f}")
 
 # %% [markdown]
-# Without layer 0 the second layer is as good as gone, although nothing in it has changed: its keys are no longer made from
-# "the letter before". But not all of layer 0 is a previous-token head: head 2 has 0.08 there (it looks mostly at its own place), and is needed. The heads share the work, some more and some less, so that switching off one is not the same as
-# switching off all. To be sure that a head does something, switch it off; to be sure that it is the whole story, switch
-# off the others.
+# Without layer 0 the second layer is as good as gone, although nothing in it has changed: its keys are no longer made
+# from "the letter before". But not all of layer 0 is a previous-token head: head 2 has 0.08 there (it looks mostly at
+# its own place), and is needed. The heads share the work, some more and some less, so that switching off one is not
+# the same as switching off all. To be sure that a head does something, switch it off; to be sure that it is the whole
+# story, switch off the others.
 
 # %% [markdown]
 # ## A surprise
 #
-# A third model, with *one* layer, was trained on blocks that always have 24 letters. Here is its most striped head, first
-# on a block of 24 letters and then on one of 18, which it has never met.
+# A third model, with *one* layer, was trained on blocks that always have 24 letters. Here is its most striped head,
+# first on a block of 24 letters and then on one of 18, which it has never met.
 
 # %%
 fixed = weights["one layer, fixed"]
@@ -402,48 +406,48 @@ figure.suptitle("A stripe without induction: this one-layer model looks 23 place
 keep(figure, "14_false_stripe")
 
 # %% [markdown]
-# One layer, a fine stripe, and a loss close to 0. But no letter is looked for: rotary positions tell a head how far away a
-# key is, and 23 places back has always been right. For blocks of 18 the head looks at the same distance as before, and
-# the loss is far above guessing, since it is sure and wrong. The model of two layers does not mind. A stripe on one kind of
-# sequence is a picture of *where*, and tells nothing of *why*. It takes a second kind of sequence to tell the two apart.
+# One layer, a fine stripe, and a loss close to 0. But no letter is looked for: rotary positions tell a head how far
+# away a key is, and 23 places back has always been right. For blocks of 18 the head looks at the same distance as
+# before, and the loss is far above guessing, since it is sure and wrong. The model of two layers does not mind. A
+# stripe on one kind of sequence is a picture of *where*, and tells nothing of *why*. It takes a second kind of
+# sequence to tell the two apart.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** An encoder's layers let every row look at every row. Its text grows by one token at the end. Which of its
-#    keys and values can be kept?
+# 1. **Predict.** An encoder's layers let every row look at every row. Its text grows by one token at the end. Which
+#    of its keys and values can be kept?
 # 2. **By hand.** As in *Compute*, with scores of 3 and 0: the text is A B A C A. What does the induction head say?
-# 3. **By hand.** A model has 32 layers, 8 heads of keys and values of 128 numbers each, and 2 bytes for a number. How large
-#    is the cache of one text of 8192 tokens? And if each of its 32 query heads had keys and values of its own?
-# 4. **Mend.** Somebody keeps the keys and values, and makes each new key by
-#    `multihead.prepare(params, new, new, rotary="interleaved")`. The first token's logits are right, all others are wrong.
-#    What is missing?
-# 5. **Change.** Let the second time come backwards: `backwards = np.concatenate([tokens[:, :24], tokens[:, 23::-1]], axis=1)`.
-#    Say first whether the loss of the two-layer model will be below or above log 32, then compute it.
+# 3. **By hand.** A model has 32 layers, 8 heads of keys and values of 128 numbers each, and 2 bytes for a number. How
+#    large is the cache of one text of 8192 tokens? And if each of its 32 query heads had keys and values of its own?
+# 4. **Mend.** Somebody keeps the keys and values, and makes each new key by `multihead.prepare(params, new, new,
+#    rotary="interleaved")`. The first token's logits are right, all others are wrong. What is missing?
+# 5. **Change.** Let the second time come backwards: `backwards = np.concatenate([tokens[:, :24], tokens[:, 23::-1]],
+#    axis=1)`. Say first whether the loss of the two-layer model will be below or above log 32, then compute it.
 #
 # <details><summary>Answers</summary>
 #
-# 1. None, above the lowest layer. The new token is looked at by every row, so every row changes, and with it the keys and
-#    values of the layer above. Those of the lowest layer are made from the embeddings alone and stay.
-# 2. The letters before are none, A, B, A, C. The last A finds places 1 and 3, with a weight of 20.09 / 43.17 = 0.465 each,
-#    and 0.023 for each of the other three. It says B and C with 0.465 each, A with 0.070: an induction head gives a vote
-#    to each letter that followed.
+# 1. None, above the lowest layer. The new token is looked at by every row, so every row changes, and with it the keys
+#    and values of the layer above. Those of the lowest layer are made from the embeddings alone and stay.
+# 2. The letters before are none, A, B, A, C. The last A finds places 1 and 3, with a weight of 20.09 / 43.17 = 0.465
+#    each, and 0.023 for each of the other three. It says B and C with 0.465 each, A with 0.070: an induction head
+#    gives a vote to each letter that followed.
 # 3. $2 \cdot 32 \cdot 8 \cdot 128 \cdot 8192 \cdot 2$ bytes = 1 GiB. With 32 heads of keys and values it is 4 GiB.
-# 4. `offset=t`, the place of the new token, both there and in `multihead.attend`. Without it every key is turned as if it
-#    stood at place 0, and all distances look the same.
-# 5. Above. The heads find the earlier copy of each letter and say what followed it then; going backwards, what comes is
-#    what stood before. `surprise(two, backwards)[0][24:].mean()` is about 5 nats, and log 32 is 3.5. What copies is sure of
-#    itself, and does not notice that it is wrong.
+# 4. `offset=t`, the place of the new token, both there and in `multihead.attend`. Without it every key is turned as
+#    if it stood at place 0, and all distances look the same.
+# 5. Above. The heads find the earlier copy of each letter and say what followed it then; going backwards, what comes
+#    is what stood before. `surprise(two, backwards)[0][24:].mean()` is about 5 nats, and log 32 is 3.5. What copies
+#    is sure of itself, and does not notice that it is wrong.
 #
 # </details>
 
 # %% [markdown]
 # ## Read
 #
-# - Elhage et al. 2021, *A mathematical framework for Transformer circuits*, transformer-circuits.pub/2021/framework, the
-#   parts on one-layer and on two-layer attention-only models: what one layer can do, and induction heads in two.
-# - Olsson et al. 2022, *In-context learning and induction heads*, arXiv:2209.11895: the sudden fall of the loss in models
-#   of many sizes, with one layer as the exception (not reproduced here beyond these tiny ones).
-# - Shazeer 2019, *Fast Transformer decoding: one write-head is all you need*, arXiv:1911.02150: the memory of the cache as
-#   what makes decoding slow, and one head of keys and values for all.
+# - Elhage et al. 2021, *A mathematical framework for Transformer circuits*, transformer-circuits.pub/2021/framework,
+#   the parts on one-layer and on two-layer attention-only models: what one layer can do, and induction heads in two.
+# - Olsson et al. 2022, *In-context learning and induction heads*, arXiv:2209.11895: the sudden fall of the loss in
+#   models of many sizes, with one layer as the exception (not reproduced here beyond these tiny ones).
+# - Shazeer 2019, *Fast Transformer decoding: one write-head is all you need*, arXiv:1911.02150: the memory of the
+#   cache as what makes decoding slow, and one head of keys and values for all.
 # - Ainslie et al. 2023, *GQA*, arXiv:2305.13245, section 2.2: grouped queries.

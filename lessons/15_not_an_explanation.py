@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 15 · A map is not an explanation
 #
-# **You will be able to** construct, for a trained model, a second attention map that differs from the first and gives the
-# same answer; say what removing one entry does, and why its weight alone does not tell; and say what may be read from
-# a heatmap and what may not.
+# **You will be able to** construct, for a trained model, a second attention map that differs from the first and gives
+# the same answer; say what removing one entry does, and why its weight alone does not tell; and say what may be read
+# from a heatmap and what may not.
 #
 # *Needs lesson 01, and lesson 06 for the reader. Some linear algebra in Derive. Forty minutes.*
 
@@ -29,9 +29,9 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# A small model reads written digits: two convolutions see the S = 64 places of an image, one learned query looks at all of
-# them, and ten scores, the *logits*, are computed from the average that it takes. It was trained beforehand, as
-# `python -m minattn classify digits` does (`lessons/data/make_15_digits.py`).
+# A small model reads written digits: two convolutions see the S = 64 places of an image, one learned query looks at
+# all of them, and ten scores, the *logits*, are computed from the average that it takes. It was trained beforehand,
+# as `python -m minattn classify digits` does (`lessons/data/make_15_digits.py`).
 #
 # The function `another` is explained further below. It takes a row of weights and moves as much of it as it can away
 # from where it lies, under some *laws* that must stay true.
@@ -102,9 +102,9 @@ figure.suptitle("Other maps, same output (white: the outline of the digit)")
 keep(figure, "15_two_maps")
 
 # %% [markdown]
-# The third column keeps the average of what the places hold, all 24 numbers of it; the last one keeps only the ten scores
-# that are computed from it, and has more freedom. In every row all three maps lead to the same answer, with the same
-# certainty. Is it really the same? All weights are at least 0, they sum to 1, and:
+# The third column keeps the average of what the places hold, all 24 numbers of it; the last one keeps only the ten
+# scores that are computed from it, and has more freedom. In every row all three maps lead to the same answer, with
+# the same certainty. Is it really the same? All weights are at least 0, they sum to 1, and:
 
 # %%
 agree(drawn["same average"].sum(axis=1), np.ones(3))
@@ -124,9 +124,9 @@ for name, laws in (("same average", value), ("same ten scores", value @ params["
     print(f"{name}: half of the digits allow {half:.0%} or more, a tenth {high:.0%} or more, a tenth at most {low:.0%}")
 
 # %% [markdown]
-# So the sentence "it read a 0 because it looked there" has a rival: with a map that looks elsewhere the rest of the model
-# would have said the same. That does not make the map useless. Give it up altogether and look at every place alike, or
-# give each digit the weights shuffled among its places:
+# So the sentence "it read a 0 because it looked there" has a rival: with a map that looks elsewhere the rest of the
+# model would have said the same. That does not make the map useless. Give it up altogether and look at every place
+# alike, or give each digit the weights shuffled among its places:
 
 # %%
 shuffled = np.random.default_rng(0).permuted(weights, axis=1)
@@ -139,8 +139,8 @@ for name, rows in (
     print(f"{name:16} {(answers == test.labels).mean():.0%} right")
 
 # %% [markdown]
-# This model needs weights that fit. It does not need *these*. (Whether a model trained with equal weights from the start
-# would do as well is another question, and the first that Wiegreffe and Pinter ask; it is not tried here.)
+# This model needs weights that fit. It does not need *these*. (Whether a model trained with equal weights from the
+# start would do as well is another question, and the first that Wiegreffe and Pinter ask; it is not tried here.)
 
 # %% [markdown]
 # ## Compute
@@ -166,8 +166,8 @@ for name, rows in (
 # | b | 0.245 / 0.755 = 0.324 | 14.25 - 20 = -5.75 | -1.86 |
 # | c | 0.090 / 0.910 = 0.099 | 14.25 - 30 = -15.75 | -1.56 |
 #
-# b has nearly three times the weight of c, and taking it out changes hardly more. An entry whose value equals the answer
-# can be taken out without any change, whatever its weight.
+# b has nearly three times the weight of c, and taking it out changes hardly more. An entry whose value equals the
+# answer can be taken out without any change, whatever its weight.
 
 # %%
 small, tens = softmax(np.array([1.0, 0.0, -1.0])), np.array([10.0, 20.0, 30.0])
@@ -187,20 +187,21 @@ for s, name in enumerate("abc"):
 # %% [markdown]
 # ## Derive
 #
-# **How many maps.** A row of S weights $w$ and values $v_s$ with E features give the context $c = \sum_s w_s v_s$. Other
-# weights $w + z$ give the same one if
+# **How many maps.** A row of S weights $w$ and values $v_s$ with E features give the context $c = \sum_s w_s v_s$.
+# Other weights $w + z$ give the same one if
 #
 # $$\sum_s z_s v_s = 0 \quad (E \text{ equations}), \qquad \sum_s z_s = 0 \quad (1 \text{ equation}), \qquad
 #   w_s + z_s \ge 0.$$
 #
-# Equations in S unknowns that number E + 1 leave at least S - E - 1 free directions, the *null space* of the E + 1 rows. If
-# all weights are larger than 0, as after a softmax, a short step in any of them is allowed. So for S > E + 1 a map cannot
-# be recovered from what it leads to: it is not *identifiable* (Brunner et al. 2020). If only the logits $c W$ have to
-# stay, there are V equations in place of E.
+# Equations in S unknowns that number E + 1 leave at least S - E - 1 free directions, the *null space* of the E + 1
+# rows. If all weights are larger than 0, as after a softmax, a short step in any of them is allowed. So for S > E + 1
+# a map cannot be recovered from what it leads to: it is not *identifiable* (Brunner et al. 2020). If only the logits
+# $c W$ have to stay, there are V equations in place of E.
 #
-# `another` walks in the null space: of all its directions it takes the one that leaves the old places fastest, goes until
-# the first weight reaches 0, lets that one rest there, and goes on with the others until nothing can move.
-# Rounding apart, every law is kept at each step. It need not find the farthest map; the shares above are lower bounds.
+# `another` walks in the null space: of all its directions it takes the one that leaves the old places fastest, goes
+# until the first weight reaches 0, lets that one rest there, and goes on with the others until nothing can move.
+# Rounding apart, every law is kept at each step. It need not find the farthest map; the shares above are lower
+# bounds.
 
 # %%
 for name, laws in (("average", value[shown[0]]), ("ten scores", value[shown[0]] @ params["W_out"])):
@@ -208,15 +209,15 @@ for name, laws in (("average", value[shown[0]]), ("ten scores", value[shown[0]] 
     print(f"same {name}: {laws.shape[1]} + 1 laws, {free} free directions of 64")
 
 # %% [markdown]
-# For the average one more than 64 - 24 - 1: the values come from a layer norm (lesson 11), so that their features always
-# sum to the same number, up to gain and bias, and one law says nothing new.
+# For the average one more than 64 - 24 - 1: the values come from a layer norm (lesson 11), so that their features
+# always sum to the same number, up to gain and bias, and one law says nothing new.
 #
 # **What removing does.** Let the entry $s$ be masked; softmax then divides the rest by $1 - w_s$:
 #
 # $$c_{-s} = \frac{c - w_s v_s}{1 - w_s}, \qquad c_{-s} - c = \frac{w_s}{1 - w_s} \, (c - v_s).$$
 #
-# Two things count: the weight, and how far the value lies from what the others say anyway. The gradient at a score has the
-# same two factors. From lesson 07, with $\text{dweights}_s = v_s \cdot \text{dcontext}$,
+# Two things count: the weight, and how far the value lies from what the others say anyway. The gradient at a score
+# has the same two factors. From lesson 07, with $\text{dweights}_s = v_s \cdot \text{dcontext}$,
 #
 # $$\text{dscores}_s = w_s \, (v_s - c) \cdot \text{dcontext}.$$
 
@@ -248,9 +249,9 @@ source(pooling.forward)
 # %% [markdown]
 # ## A surprise
 #
-# In the digit model we only knew what the average was made of. The reader of lesson 06 is trained to sound out letters; it
-# looks at the letters while it writes phonemes, and its map follows the reading. Here we can ask two questions of every
-# phoneme and every letter:
+# In the digit model we only knew what the average was made of. The reader of lesson 06 is trained to sound out
+# letters; it looks at the letters while it writes phonemes, and its map follows the reading. Here we can ask two
+# questions of every phoneme and every letter:
 #
 # - **hide the entry**: the reader has read the whole phrase, but may not look at what it noted down at that letter;
 # - **replace the letter**: the reader gets another letter at that place, five of them in turn.
@@ -319,10 +320,10 @@ for ax, rows, title in zip(axes, found, titles, strict=True):
 keep(figure, "15_look_and_need")
 
 # %% [markdown]
-# The second picture lies within the first, and half of its rows are nearly dark: often the reader gets along without the entry that it looks at
-# most, because its neighbours know the letter too. The third is broader: letters with hardly any weight change the
-# phoneme. (With another letter in the place of a space, two words become one.) Is that so in general? Twenty short phrases
-# from the test sections that the reader reads without error:
+# The second picture lies within the first, and half of its rows are nearly dark: often the reader gets along without
+# the entry that it looks at most, because its neighbours know the letter too. The third is broader: letters with
+# hardly any weight change the phoneme. (With another letter in the place of a space, two words become one.) Is that
+# so in general? Twenty short phrases from the test sections that the reader reads without error:
 
 # %%
 
@@ -380,10 +381,10 @@ keep(figure, "15_weight_and_effect")
 # needed it, and the writer lost its place.) Replace the letter itself, and often everything changes: the grey corner is
 # full. About a third of the letters that a phoneme needs were hardly looked at.
 #
-# The reason is that an entry of the memory is not a letter. It is made, by one matrix (128 × 64), from the state of an LSTM that has read the phrase from both
-# sides, and holds its neighbours too. How strongly does that state at one place depend on the letter at another? That is
-# the derivative of the state (128 numbers, before the matrix) with respect to the embedded letter: a matrix, of which the norm is drawn, each row
-# divided by its sum.
+# The reason is that an entry of the memory is not a letter. It is made, by one matrix (128 × 64), from the state of
+# an LSTM that has read the phrase from both sides, and holds its neighbours too. How strongly does that state at one
+# place depend on the letter at another? That is the derivative of the state (128 numbers, before the matrix) with
+# respect to the embedded letter: a matrix, of which the norm is drawn, each row divided by its sum.
 
 # %%
 
@@ -419,8 +420,8 @@ row, s = found[0][phonemes.index("DH")], found[0][phonemes.index("DH")].argmax()
 print(f"DH has {row[s]:.0%} of its weight on the entry of {text[s]!r}, of which that letter is {shares[s, s]:.0%}")
 
 # %% [markdown]
-# So "nine tenths of the weight of DH lie on t" means that nine tenths lie on an entry of which, by this measure, about a
-# quarter is that t. More layers mix more, and so does self-attention, where every token looks at every other.
+# So "nine tenths of the weight of DH lie on t" means that nine tenths lie on an entry of which, by this measure,
+# about a quarter is that t. More layers mix more, and so does self-attention, where every token looks at every other.
 
 # %% [markdown]
 # ### What may be read from a heatmap
@@ -454,8 +455,8 @@ print(f"DH has {row[s]:.0%} of its weight on the entry of {text[s]!r}, of which 
 # 2. **Predict.** "There are always other weights." The reader's entries have E = 64 features; "through the night" makes
 #    18 of them, with the spaces and the end. Is there another map with exactly the same contexts?
 # 3. **Predict.** Two maps give the same context. What does their average give? What follows for how many there are?
-# 4. **Mend.** Somebody measures the importance of entry s by `weights[s] = 0`, without dividing the rest by its sum, and
-#    looks how far the context moves. What does that measure, and what happens if 100 is added to all values?
+# 4. **Mend.** Somebody measures the importance of entry s by `weights[s] = 0`, without dividing the rest by its sum,
+#    and looks how far the context moves. What does that measure, and what happens if 100 is added to all values?
 # 5. **Write.** The probabilities do not change if all logits grow by the same number. Let `another` keep the
 #    probabilities only. How many laws are left, and does more of the weight move?
 #
@@ -463,25 +464,25 @@ print(f"DH has {row[s]:.0%} of its weight on the entry of {text[s]!r}, of which 
 #
 # 1. (t, 1 - 2 t, t) for every t from 0 to 1/2: from all on b to half on a and half on c. Their directions are the
 #    multiples of (1, -2, 1), as in *Compute*.
-# 2. No, if the 18 entries are independent, as vectors with 64 features usually are. Then the null space holds 0 alone:
-#    S has to exceed the number of independent laws. That the map is unique does not make it an explanation; *A surprise* is
-#    about just this model.
+# 2. No, if the 18 entries are independent, as vectors with 64 features usually are. Then the null space holds 0
+#    alone: S has to exceed the number of independent laws. That the map is unique does not make it an explanation; *A
+#    surprise* is about just this model.
 # 3. The same context: it is linear in the weights. With two maps there are all the mixtures between them.
-# 4. The context moves by `weights[s] * value[s]`, which depends on where the zero of the values happens to lie. With 100
-#    added to all values every entry looks important in proportion to its weight, though a constant that all share says
-#    nothing. Divide by the rest, as a mask does, and the 100 cancels.
-# 5. Subtract from each row of `value @ W_out` its mean: ten columns that sum to 0, so nine independent laws and the sum,
-#    10 in place of 11. There is one more free direction, and a little more of the weight moves.
+# 4. The context moves by `weights[s] * value[s]`, which depends on where the zero of the values happens to lie. With
+#    100 added to all values every entry looks important in proportion to its weight, though a constant that all share
+#    says nothing. Divide by the rest, as a mask does, and the 100 cancels.
+# 5. Subtract from each row of `value @ W_out` its mean: ten columns that sum to 0, so nine independent laws and the
+#    sum, 10 in place of 11. There is one more free direction, and a little more of the weight moves.
 #
 # </details>
 
 # %% [markdown]
 # ## Read
 #
-# - Jain & Wallace 2019, *Attention is not explanation*, arXiv:1902.10186: other distributions that leave the output, and
-#   weak correlation with gradients and with leaving words out.
-# - Wiegreffe & Pinter 2019, *Attention is not not explanation*, arXiv:1908.04626: what such a proof would need; first of
-#   all, whether equal weights do as well.
+# - Jain & Wallace 2019, *Attention is not explanation*, arXiv:1902.10186: other distributions that leave the output,
+#   and weak correlation with gradients and with leaving words out.
+# - Wiegreffe & Pinter 2019, *Attention is not not explanation*, arXiv:1908.04626: what such a proof would need; first
+#   of all, whether equal weights do as well.
 # - Brunner et al. 2020, *On identifiability in Transformers*, arXiv:1908.04211: the null space, and how far hidden
 #   states mix their inputs.
 # - Serrano & Smith 2019, *Is attention interpretable?*, arXiv:1906.03731: removing entries by order of weight.

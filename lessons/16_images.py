@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 16 · Images
 #
-# **You will be able to** let one query look at the places of an image and draw where it looked; cut an image into patches
-# and hand them to a Transformer as tokens; and say how well that reads digits, beside two methods without attention.
+# **You will be able to** let one query look at the places of an image and draw where it looked; cut an image into
+# patches and hand them to a Transformer as tokens; and say how well that reads digits, beside two methods without
+# attention.
 #
 # *Needs lessons 07, 08 and 11. Forty minutes.*
 
@@ -37,13 +38,13 @@ np.set_printoptions(precision=3, suppress=True)
 # %% [markdown]
 # ## See
 #
-# Here are 1,797 digits written by hand, 8 × 8 pixels each, a number between 0 (paper) and 1 (ink) for every pixel. 1,287
-# of them are for learning, and 510, most of them by other hands, are kept out for the test.
+# Here are 1,797 digits written by hand, 8 × 8 pixels each, a number between 0 (paper) and 1 (ink) for every pixel.
+# 1,287 of them are for learning, and 510, most of them by other hands, are kept out for the test.
 #
-# An image is no sequence, but attention does not mind: it needs keys and values, one for each *place*. What should stand
-# at a place? A single pixel says little, so each place is first told what is around it. A **convolution** does that. It
-# takes a small table of numbers, the **kernel**, lays it over every place in turn, multiplies and adds up. Four kernels
-# of 3 × 3, written by hand, and what they find:
+# An image is no sequence, but attention does not mind: it needs keys and values, one for each *place*. What should
+# stand at a place? A single pixel says little, so each place is first told what is around it. A **convolution** does
+# that. It takes a small table of numbers, the **kernel**, lays it over every place in turn, multiplies and adds up.
+# Four kernels of 3 × 3, written by hand, and what they find:
 
 # %%
 train, test = digits.split()
@@ -71,11 +72,11 @@ figure.suptitle(f"A {test.labels[4]} and four things that kernels of 3 × 3 see 
 keep(figure, "16_kernels")
 
 # %% [markdown]
-# The numbers that kernels find at a place are its **features**. A network learns its kernels: ours has two convolutions
-# with 24 kernels each, one on top of the other, so that every place knows the 5 × 5 pixels around it. Then comes
-# attention at its smallest, **attention pooling**: *one* query, a vector that is learned like any other parameter, looks
-# at all 64 places and takes the average of what stands there, by weight. From that average the digit is read. Nobody
-# says where to look. The training takes a few seconds.
+# The numbers that kernels find at a place are its **features**. A network learns its kernels: ours has two
+# convolutions with 24 kernels each, one on top of the other, so that every place knows the 5 × 5 pixels around it.
+# Then comes attention at its smallest, **attention pooling**: *one* query, a vector that is learned like any other
+# parameter, looks at all 64 places and takes the average of what stands there, by weight. From that average the digit
+# is read. Nobody says where to look. The training takes a few seconds.
 
 # %%
 task = classify.TASKS["digits"](0)
@@ -95,9 +96,9 @@ answers, looked = logits.argmax(axis=-1), cache.weights  # (B,), (B, Y, X)
 print(f"wrong: {(answers != test.labels).sum()} of {len(answers)}")
 
 # %% [markdown]
-# The second model is a **Vision Transformer**. It cuts the image into 16 **patches** of 2 × 2 pixels; each patch becomes
-# a token, as a word would. Two Transformer layers (lesson 11) let the patches look at each other, and one query looks at
-# what has become of them. Its training takes about a minute, so its parameters are in a file, made by
+# The second model is a **Vision Transformer**. It cuts the image into 16 **patches** of 2 × 2 pixels; each patch
+# becomes a token, as a word would. Two Transformer layers (lesson 11) let the patches look at each other, and one
+# query looks at what has become of them. Its training takes about a minute, so its parameters are in a file, made by
 # `lessons/data/make_16_digits.py`.
 
 # %%
@@ -180,13 +181,13 @@ agree(pooling.forward({"query": query, "attention": {}}, x)[0], (weights[:, None
 # %% [markdown]
 # ## Derive
 #
-# **Convolution.** The kernel W has K rows and L columns of matrices, each I × O. It can be read as a sum of shifted images,
-# each multiplied by one matrix:
+# **Convolution.** The kernel W has K rows and L columns of matrices, each I × O. It can be read as a sum of shifted
+# images, each multiplied by one matrix:
 #
 # $$\text{out}_{y,x} = b + \sum_{k,l} \text{image}_{y+k,\,x+l} \; W_{k,l}$$
 #
-# Backward is a mirror of every term. One kernel serves all places, so its gradient is a sum over all of them; a pixel was
-# used by several places, so its gradient is a sum too:
+# Backward is a mirror of every term. One kernel serves all places, so its gradient is a sum over all of them; a pixel
+# was used by several places, so its gradient is a sum too:
 #
 # $$\text{d}W_{k,l} = \sum_{y,x} \text{image}_{y+k,\,x+l}^\top \; \text{dout}_{y,x} \qquad\qquad
 #   \text{dimage}_{y+k,\,x+l} \mathrel{+}= \text{dout}_{y,x} \; W_{k,l}^\top$$
@@ -198,15 +199,15 @@ agree(pooling.forward({"query": query, "attention": {}}, x)[0], (weights[:, None
 #
 # $$w = \text{softmax}\left(\frac{x \, q}{\sqrt M}\right) \qquad\qquad \text{context} = \sum_s w_s \, x_s$$
 #
-# A place is key and value at once, so its gradient has two parts. As value it gets its share of dcontext; as key, whatever
-# moves its score:
+# A place is key and value at once, so its gradient has two parts. As value it gets its share of dcontext; as key,
+# whatever moves its score:
 #
 # $$\text{dscore}_s = w_s \left(x_s - \text{context}\right) \cdot \text{dcontext} \qquad
 #   \text{d}x_s = w_s \, \text{dcontext} + \frac{\text{dscore}_s}{\sqrt M} \, q \qquad
 #   \text{d}q = \sum_s \frac{\text{dscore}_s}{\sqrt M} \, x_s$$
 #
-# Read the first formula: the score of a place rises when what stands there is better than the average of all places. That
-# is how a query learns where to look without being told.
+# Read the first formula: the score of a place rises when what stands there is better than the average of all places.
+# That is how a query learns where to look without being told.
 
 # %% [markdown]
 # ## Equal to the library
@@ -250,8 +251,8 @@ agree(weights * dcontext[:, None] + dscores / np.sqrt(4) * query, dx)
 agree((dscores / np.sqrt(4) * x).sum(axis=(0, 1))[None], dparams["query"])
 
 # %% [markdown]
-# And the model that was trained above, in float64, from its parts. Before the query looks, the features of each place are
-# given mean 0 and variance 1 (lesson 11):
+# And the model that was trained above, in float64, from its parts. Before the query looks, the features of each place
+# are given mean 0 and variance 1 (lesson 11):
 
 # %%
 params = tree.astype(flat.params, np.float64)
@@ -293,9 +294,9 @@ keep(figure, "16_patches")
 # %% [markdown]
 # ## How good is it
 #
-# Two methods without attention, on the same digits. **Logistic regression** is one matrix from 64 pixels to 10 scores,
-# trained by the same loss. **The nearest image** learns nothing at all: it looks through the training images for the one
-# whose pixels differ least, and says what that one shows.
+# Two methods without attention, on the same digits. **Logistic regression** is one matrix from 64 pixels to 10
+# scores, trained by the same loss. **The nearest image** learns nothing at all: it looks through the training images
+# for the one whose pixels differ least, and says what that one shows.
 
 
 # %%
@@ -370,8 +371,8 @@ print(f"share of the attention that lies on ink: {(looked * inked).sum(axis=(1, 
 print(f"share of the pixels that are ink:        {inked.mean():.2f}")
 
 # %% [markdown]
-# It does not: the ink gets about as much as it would if the query looked anywhere. Now take ink away. Paint pixels white,
-# those with the most attention first, and compare with white paint on any inked pixels, drawn at random:
+# It does not: the ink gets about as much as it would if the query looked anywhere. Now take ink away. Paint pixels
+# white, those with the most attention first, and compare with white paint on any inked pixels, drawn at random:
 
 # %%
 rng = np.random.default_rng(0)
@@ -393,10 +394,10 @@ for name, order in orders.items():
     print(f"{name:21}", " ".join(f"{share:.2f}" for share in right[name]))
 
 # %% [markdown]
-# Painting over what was attended to most harms only a little more than painting anywhere. Painting over ink harms far more.
-# The reason is in the convolutions: the features *at* a place tell of the 5 × 5 pixels around it, and a white place in
-# the crook of a stroke can tell more than a black one in its middle. The map says at which place the features were read.
-# It does not say which pixels made them. Lesson 15 is about what else a map does not say.
+# Painting over what was attended to most harms only a little more than painting anywhere. Painting over ink harms far
+# more. The reason is in the convolutions: the features *at* a place tell of the 5 × 5 pixels around it, and a white
+# place in the crook of a stroke can tell more than a black one in its middle. The map says at which place the
+# features were read. It does not say which pixels made them. Lesson 15 is about what else a map does not say.
 
 # %% [markdown]
 # ## Exercises
@@ -412,10 +413,10 @@ for name, order in orders.items():
 #
 # <details><summary>Answers</summary>
 #
-# 1. The features move along with the ink, and so does the map; the context is an average that does not know where, so the
-#    answer stays (the border, where zeros were added, can disturb it a little). In the Vision Transformer a shift by one
-#    pixel changes what is in every patch, and each patch has a place of its own: everything may change. It has to learn this from examples; both
-#    models were trained on shifted images, so that the comparison is fair.
+# 1. The features move along with the ink, and so does the map; the context is an average that does not know where, so
+#    the answer stays (the border, where zeros were added, can disturb it a little). In the Vision Transformer a shift
+#    by one pixel changes what is in every patch, and each patch has a place of its own: everything may change. It has
+#    to learn this from examples; both models were trained on shifted images, so that the comparison is fair.
 # 2. The scores are 2, 2, 1; e to that: 7.389, 7.389, 2.718, sum 17.496; the weights 0.422, 0.422, 0.155. It asks for
 #    much ink, and two places have the same.
 # 3. Nothing, up to rounding. Without places attention sees a bag of patches (lesson 09), whichever order they come in.
@@ -428,11 +429,11 @@ for name, order in orders.items():
 # %% [markdown]
 # ## Read
 #
-# - Xu et al. 2015, *Show, attend and tell*, arXiv:1502.03044, section 3.1.2: attention over the places of a convolutional
-#   network.
+# - Xu et al. 2015, *Show, attend and tell*, arXiv:1502.03044, section 3.1.2: attention over the places of a
+#   convolutional network.
 # - Dosovitskiy et al. 2021, *An image is worth 16x16 words*, arXiv:2010.11929, section 3.1: the Vision Transformer;
 #   section 4.3: how many images it needs.
-# - Zhai et al. 2022, *Scaling vision transformers*, arXiv:2106.04560, section 3: a learned query in the place of a class
-#   token.
+# - Zhai et al. 2022, *Scaling vision transformers*, arXiv:2106.04560, section 3: a learned query in the place of a
+#   class token.
 # - Alpaydin & Kaynak 1998, *Optical recognition of handwritten digits*, UCI Machine Learning Repository,
 #   doi:10.24432/C50P49: the digits.

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 17 · Sound
 #
-# **You will be able to** turn a sound into a picture that a network can read, and say what its axes mean; let one query
-# find a word in noise; and measure how much of its attention lies on the word, although nobody told it where the word is.
+# **You will be able to** turn a sound into a picture that a network can read, and say what its axes mean; let one
+# query find a word in noise; and measure how much of its attention lies on the word, although nobody told it where
+# the word is.
 #
 # *Needs lessons 04 and 07; lesson 16 helps. Thirty minutes.*
 
@@ -32,10 +33,10 @@ np.set_printoptions(precision=3, suppress=True)
 # *These sounds are synthetic.* A program, eSpeak NG, said every word, in voices that differ in accent, pitch and speed.
 # No person spoke. Whoever hears these digits well has learned to hear this program.
 #
-# A sound is a row of numbers: how far the air is pushed, 8,000 times in a second. In such a row even a person cannot read
-# the word. So the sound is cut into **frames** of 25 milliseconds, a new one every 20, and for each frame it is asked how
-# much power there is at each pitch, from low to high. Drawn as a picture, time to the right and pitch upwards, that is a
-# **spectrogram**.
+# A sound is a row of numbers: how far the air is pushed, 8,000 times in a second. In such a row even a person cannot
+# read the word. So the sound is cut into **frames** of 25 milliseconds, a new one every 20, and for each frame it is
+# asked how much power there is at each pitch, from low to high. Drawn as a picture, time to the right and pitch
+# upwards, that is a **spectrogram**.
 
 # %%
 clips = spoken.load()
@@ -126,9 +127,9 @@ print(f"share of the attention that lies on the word: {(weights * on_word).sum(a
 print(f"share of the time that the word takes:        {on_word.mean():.0%}")
 
 # %% [markdown]
-# The word is well under half of the time and gets nearly all of the attention. It had to be found from the digits alone:
-# whatever helped to name the digit was rewarded, and noise does not help. One of the four is heard wrongly, and its map
-# looks as good as the others: to have found the word is not to have understood it.
+# The word is well under half of the time and gets nearly all of the attention. It had to be found from the digits
+# alone: whatever helped to name the digit was rewarded, and noise does not help. One of the four is heard wrongly,
+# and its map looks as good as the others: to have found the word is not to have understood it.
 
 # %% [markdown]
 # ## Compute
@@ -148,8 +149,8 @@ print(f"share of the time that the word takes:        {on_word.mean():.0%}")
 # - **mean**: (0.667, 0.667), a third of it word;
 # - **last state**: (0, 1). What the word was has to be carried here by the LSTM itself, through the noise behind it.
 #
-# Now let the noise go on for three moments more. The sum becomes 12.389. The word still has 7.389 / 12.389 = 0.596 of the
-# attention, but only 1/6 of the mean.
+# Now let the noise go on for three moments more. The sum becomes 12.389. The word still has 7.389 / 12.389 = 0.596 of
+# the attention, but only 1/6 of the mean.
 
 # %%
 written = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 1.0]])  # (T, M)
@@ -162,20 +163,22 @@ for x in (written, np.concatenate([written, [[0.0, 1.0]] * 3])):
     agree(pooling.forward({"query": query, "attention": {}}, x[None])[0][0], shares @ x)
 
 # %% [markdown]
-# *You can go on to lesson 18 from here. What follows builds the spectrogram, and compares the three ways on real tasks.*
+# *You can go on to lesson 18 from here. What follows builds the spectrogram, and compares the three ways on real
+# tasks.*
 
 # %% [markdown]
 # ## Derive
 #
-# **A log-mel spectrum.** Multiply a frame $x_n$ of 200 samples by a window $w_n$ that fades in and out (a frame cut with
-# sharp edges would sound of its edges). Compare it with a wave of each frequency f; a complex exponential is a cosine and
-# a sine at once, so that it does not matter when the wave begins:
+# **A log-mel spectrum.** Multiply a frame $x_n$ of 200 samples by a window $w_n$ that fades in and out (a frame cut
+# with sharp edges would sound of its edges). Compare it with a wave of each frequency f; a complex exponential is a
+# cosine and a sine at once, so that it does not matter when the wave begins:
 #
 # $$\text{power}(f) = \frac{\left| \sum_n w_n \, x_n \, e^{-2 \pi i f n / \text{rate}} \right|^2}{\sum_n w_n^2}
 #   \qquad \text{mel}(f) = 2595 \log_{10}\left(1 + \frac{f}{700}\right)$$
 #
-# Each band averages the power under a triangle; the triangles have their peaks at equal steps in mel, and each ends where
-# its neighbours have theirs. Last comes the logarithm, with a small number inside so that silence is not $\log 0$:
+# Each band averages the power under a triangle; the triangles have their peaks at equal steps in mel, and each ends
+# where its neighbours have theirs. Last comes the logarithm, with a small number inside so that silence is not $\log
+# 0$:
 #
 # $$\text{feature}_b = \ln\left(10^{-7} + \sum_f \text{triangle}_b(f) \; \text{power}(f)\right)$$
 #
@@ -184,14 +187,14 @@ for x in (written, np.concatenate([written, [[0.0, 1.0]] * 3])):
 # $$w = \text{softmax}\left(\frac{h \, q}{\sqrt M}\right) \qquad \text{context} = \sum_t w_t \, h_t \qquad
 #   \text{logits} = \text{context} \; W + b$$
 #
-# **How much the word gets.** Let every moment of the word score g more than every moment of noise, and let the noise be r
-# times as long as the word. Then
+# **How much the word gets.** Let every moment of the word score g more than every moment of noise, and let the noise
+# be r times as long as the word. Then
 #
 # $$\text{weight on the word} = \frac{1}{1 + r \, e^{-g}} \qquad\qquad \text{in the mean: } \frac{1}{1 + r}$$
 #
 # Attention divides the noise by $e^g$. **Backward** says the same of learning: the mean sends every moment the same
-# gradient, dcontext / T; attention sends $w_t$ dcontext, and besides moves the scores (lesson 16 derives both); the last
-# state sends it to one moment, and through time from there.
+# gradient, dcontext / T; attention sends $w_t$ dcontext, and besides moves the scores (lesson 16 derives both); the
+# last state sends it to one moment, and through time from there.
 
 # %% [markdown]
 # ## Equal to the library
@@ -214,9 +217,9 @@ triangles /= triangles.sum(axis=1, keepdims=True)
 agree(np.log(1e-7 + triangles @ power), spoken.log_mel(sound)[1])
 
 # %% [markdown]
-# The whole model from its parts. And its backward: the adjoint test compares $\langle J v, u \rangle$ with
-# $\langle v, J^\top u \rangle$ for random v and u, where the left side comes from forward alone (a complex step) and the
-# right side from backward. A mistake in any gradient would show.
+# The whole model from its parts. And its backward: the adjoint test compares $\langle J v, u \rangle$ with $\langle
+# v, J^\top u \rangle$ for random v and u, where the left side comes from forward alone (a complex step) and the right
+# side from backward. A mistake in any gradient would show.
 
 # %%
 (outputs, _), _ = layers.forward(listener["layers"], features[:5], cell=bidirectional)  # (B, T, 2N)
@@ -268,8 +271,8 @@ keep(figure, "17_three_ways")
 # %% [markdown]
 # ## A surprise
 #
-# All three were trained on a second and a half. Let the same words lie in noise of three and of six seconds, with nothing
-# trained anew. In six seconds the noise is more than ten times as long as the word:
+# All three were trained on a second and a half. Let the same words lie in noise of three and of six seconds, with
+# nothing trained anew. In six seconds the noise is more than ten times as long as the word:
 
 # %%
 lengths, many = (1.5, 3.0, 6.0), np.repeat(test, 2)
@@ -304,9 +307,9 @@ keep(ax, "17_longer")
 
 # %% [markdown]
 # The mean, nearly as good before, falls behind: with every second of noise the word counts for less in it. The last
-# states have to carry the word through more noise than ever in training. Attention still gives most of its weight to the
-# word, because a moment is scored by what it is. How many others there are counts for little: in the formula,
-# $1 / (1 + r e^{-g})$ falls with r, only slowly.
+# states have to carry the word through more noise than ever in training. Attention still gives most of its weight to
+# the word, because a moment is scored by what it is. How many others there are counts for little: in the formula, $1
+# / (1 + r e^{-g})$ falls with r, only slowly.
 
 # %% [markdown]
 # ## Exercises
@@ -314,19 +317,19 @@ keep(ax, "17_longer")
 # 1. **By hand.** In *Compute*, how many moments of noise are needed until the word has less than half of the attention?
 # 2. **Predict.** The same recording, twice as loud. What changes in the log-mel features? In the map?
 # 3. **Predict.** Play a recording backwards: reverse the features in time. Does the map reverse as well?
-# 4. **Change.** Draw the map for a recording of pure noise, without a word. What do the weights sum to, and what does the
-#    model answer?
-# 5. **Mend.** Somebody pads recordings of different lengths with zeros to one length, and pools over all of it. What goes
-#    wrong, and which argument of `speech.forward` mends it?
+# 4. **Change.** Draw the map for a recording of pure noise, without a word. What do the weights sum to, and what does
+#    the model answer?
+# 5. **Mend.** Somebody pads recordings of different lengths with zeros to one length, and pools over all of it. What
+#    goes wrong, and which argument of `speech.forward` mends it?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Eight: 7.389 / (7.389 + 8) = 0.480; with seven it is 0.513.
-# 2. Twice as loud is four times the power: every feature (well above the floor) grows by ln 4 = 1.386. The map may change,
-#    since the model was never promised that loudness does not matter; `spoken.place` makes the loudest sample 1 in every
-#    recording so that it need not learn this.
-# 3. Not exactly. Pooling does not know the order, but the outputs that it looks at come from two LSTMs with parameters of
-#    their own, which now hear another sound.
+# 2. Twice as loud is four times the power: every feature (well above the floor) grows by ln 4 = 1.386. The map may
+#    change, since the model was never promised that loudness does not matter; `spoken.place` makes the loudest sample
+#    1 in every recording so that it need not learn this.
+# 3. Not exactly. Pooling does not know the order, but the outputs that it looks at come from two LSTMs with
+#    parameters of their own, which now hear another sound.
 # 4. They sum to 1: softmax must give its weight to somebody, and a digit is named all the same. A map with a peak does
 #    not prove that something is there.
 # 5. The padding is looked at and read as a sound. `lengths`: moments beyond them change no state and get no weight

@@ -68,8 +68,8 @@ keep(figure, "18_at_once")
 # %% [markdown]
 # - **Tiles.** The map is the same, but only one square of it exists at any moment. Its part of the answer is added up,
 #   and the square is forgotten. The answer is the same too.
-# - **A window.** Every query looks at a few neighbours. The rest of the map is never computed. This is *another* answer,
-#   good where what matters is near.
+# - **A window.** Every query looks at a few neighbours. The rest of the map is never computed. This is *another*
+#   answer, good where what matters is near.
 # - **Linear attention.** No map at all: the keys and values are summed once into a small table, and every query reads
 #   from that. The panel shows the weights that it would have had. They are flatter: another answer again.
 
@@ -118,8 +118,8 @@ agree(context / total, softmax(scores) @ values)
 #
 # $$\text{total} = \sum_j e^{s_j - m} \qquad\qquad \text{context} = \sum_j e^{s_j - m} \; \text{value}_j$$
 #
-# When the peak rises to $m'$, every term has to change from $e^{s_j - m}$ to $e^{s_j - m'}$. That is the same factor for
-# all of them, $e^{m - m'}$, so the sums can be corrected without the terms:
+# When the peak rises to $m'$, every term has to change from $e^{s_j - m}$ to $e^{s_j - m'}$. That is the same factor
+# for all of them, $e^{m - m'}$, so the sums can be corrected without the terms:
 #
 # $$\sum_j e^{s_j - m'} = e^{m - m'} \sum_j e^{s_j - m}$$
 #
@@ -212,9 +212,9 @@ source(blockwise.forward)
 # ## What it costs
 #
 # Time and memory of forward and backward, measured by `lessons/data/make_18_cost.py`: one head of width 64, single
-# precision, one thread. Time is that of the processor; memory is what was asked for beyond the inputs at the peak. Both
-# axes are logarithmic: on such paper a cost that grows with T is a line of slope 1, and one that grows with T² a line of
-# slope 2.
+# precision, one thread. Time is that of the processor; memory is what was asked for beyond the inputs at the peak.
+# Both axes are logarithmic: on such paper a cost that grows with T is a line of slope 1, and one that grows with T² a
+# line of slope 2.
 
 # %%
 cost = data("18_cost.json")
@@ -258,17 +258,17 @@ for T in (2048, 8192):
         print(f"    {name:10} time {time[name]:6.2f}   memory {room[name]:6.3f}")
 
 # %% [markdown]
-# Left, time: `dot`, `blockwise` and `fused` climb with a slope of about 2 (the last step of `dot` is steeper, see *A surprise*), `window` and `linear` of about 1. Right,
-# memory: only `dot` climbs with a slope of 2. At 8,192 steps it holds four arrays of 8,192 × 8,192 numbers, a gigabyte, and
-# for 16,384 it was not asked. The tiles stay at slope 1, and for long sequences they need even less than window and linear
-# attention, which keep what backward will need for every tile. For short sequences, where everything fits anyway,
-# nothing is saved by any of them.
+# Left, time: `dot`, `blockwise` and `fused` climb with a slope of about 2 (the last step of `dot` is steeper, see *A
+# surprise*), `window` and `linear` of about 1. Right, memory: only `dot` climbs with a slope of 2. At 8,192 steps it
+# holds four arrays of 8,192 × 8,192 numbers, a gigabyte, and for 16,384 it was not asked. The tiles stay at slope 1,
+# and for long sequences they need even less than window and linear attention, which keep what backward will need for
+# every tile. For short sequences, where everything fits anyway, nothing is saved by any of them.
 
 # %% [markdown]
 # ## A surprise
 #
-# At 8,192 steps `blockwise` takes less than half the time of `dot`. So it multiplies less? Let arrays count it: an array that knows how
-# many multiplications its matrix products have taken.
+# At 8,192 steps `blockwise` takes less than half the time of `dot`. So it multiplies less? Let arrays count it: an
+# array that knows how many multiplications its matrix products have taken.
 
 
 # %%
@@ -299,13 +299,13 @@ for name, mechanism in {"dot": dot, "blockwise": blockwise}.items():
 
 # %% [markdown]
 # It does not. Forward multiplies exactly as much, and backward *more*, since it makes the weights a second time: five
-# products in the place of four. What it saves is memory that has to be fetched, written and read again. Look at the left
-# figure once more: up to 4,096 steps the two take nearly the same time. At 8,192 each array of scores has 256 MB, more
-# than the library keeps at hand, and the system has to find and clear the memory for each of them anew; when it was
-# allowed to keep them, in a trial beside this lesson, `dot` was as fast as `blockwise` again. On a graphics card memory
-# decides far earlier: its processors compute much faster than its large memory delivers, and a tile fits into the small
-# one beside them. The paper that made tiles famous says so in its title, IO-aware, and reports several times the speed
-# (not reproduced here).
+# products in the place of four. What it saves is memory that has to be fetched, written and read again. Look at the
+# left figure once more: up to 4,096 steps the two take nearly the same time. At 8,192 each array of scores has 256
+# MB, more than the library keeps at hand, and the system has to find and clear the memory for each of them anew; when
+# it was allowed to keep them, in a trial beside this lesson, `dot` was as fast as `blockwise` again. On a graphics
+# card memory decides far earlier: its processors compute much faster than its large memory delivers, and a tile fits
+# into the small one beside them. The paper that made tiles famous says so in its title, IO-aware, and reports several
+# times the speed (not reproduced here).
 #
 # Second: linear attention is easily taken for a cheap approximation of the softmax. How near is it?
 
@@ -316,8 +316,8 @@ difference = np.sqrt(((another - context) ** 2).mean() / (context**2).mean())
 print(f"on the frames of sound, the difference is {difference:.1f} times as large as the context itself")
 
 # %% [markdown]
-# It is another model. Here is what that means for looking something up: 64 keys, and each query is one of them, exactly.
-# Make the queries longer, as in lesson 01, and see how much weight the right key gets:
+# It is another model. Here is what that means for looking something up: 64 keys, and each query is one of them,
+# exactly. Make the queries longer, as in lesson 01, and see how much weight the right key gets:
 
 # %%
 keys = np.random.default_rng(2).normal(size=(64, 32))  # (S, D)
@@ -342,19 +342,20 @@ ax.legend()
 keep(figure, "18_sharpness")
 
 # %% [markdown]
-# Multiplied by a large number, $\phi(q)$ is hardly more than that number times the positive part of q, and the division by
-# the total takes the number out again. The weights stop changing. A state of D × E numbers holds a summary of all
-# keys, and one key cannot be read out of it alone. A network can learn to live with that, but not by taking over the
-# weights of one that was trained with the softmax.
+# Multiplied by a large number, $\phi(q)$ is hardly more than that number times the positive part of q, and the
+# division by the total takes the number out again. The weights stop changing. A state of D × E numbers holds a
+# summary of all keys, and one key cannot be read out of it alone. A network can learn to live with that, but not by
+# taking over the weights of one that was trained with the softmax.
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **By hand.** Do *Compute* with the tiles in the other order: the score 2 first, then 0 and 1. How often is something
-#    rescaled?
-# 2. **Predict.** Which of the three would you choose for (a) a chat of 4,000 words on a small card, with a model that is
-#    already trained; (b) a sound of an hour, where only near moments matter; (c) a stream without an end?
-# 3. **Predict.** A Transformer of 6 layers has a window of 64 to the left in each. How far back can its last output see?
+# 1. **By hand.** Do *Compute* with the tiles in the other order: the score 2 first, then 0 and 1. How often is
+#    something rescaled?
+# 2. **Predict.** Which of the three would you choose for (a) a chat of 4,000 words on a small card, with a model that
+#    is already trained; (b) a sound of an hour, where only near moments matter; (c) a stream without an end?
+# 3. **Predict.** A Transformer of 6 layers has a window of 64 to the left in each. How far back can its last output
+#    see?
 # 4. **Mend.** Somebody writes the online softmax without `rescale` for the context, only for the total. For which order
 #    of scores is the result right all the same?
 # 5. **Write.** Two halves of the keys were handled on two machines; each sends its peak, total and context. Merge them.
@@ -363,9 +364,10 @@ keep(figure, "18_sharpness")
 #
 # 1. First peak 2, total 1, context 30. The second tile has no higher score: the factor is e^0 = 1, nothing is rescaled.
 #    Then total 1 + e^-1 + e^-2 = 1.503, context 30 + 0.368 · 20 + 0.135 · 10 = 38.71. The answer is the same.
-# 2. (a) Tiles: the same answer, so the trained model does not notice. (b) A window. (c) Linear attention, whose state does
-#    not grow; or a window, which forgets.
-# 3. 6 · 64 = 384 steps: what each layer sees has itself seen 64 steps further. So has the last output, through all layers.
+# 2. (a) Tiles: the same answer, so the trained model does not notice. (b) A window. (c) Linear attention, whose state
+#    does not grow; or a window, which forgets.
+# 3. 6 · 64 = 384 steps: what each layer sees has itself seen 64 steps further. So has the last output, through all
+#    layers.
 # 4. If the largest score is in the first tile: then every factor after it is 1. In a test with falling scores nobody
 #    would notice.
 # 5. peak = max of the two; each total and context is multiplied by e^(its peak - peak); add them; divide at last.
@@ -375,8 +377,8 @@ keep(figure, "18_sharpness")
 # %% [markdown]
 # ## Read
 #
-# - Milakov & Gimelshein 2018, *Online normalizer calculation for softmax*, arXiv:1805.02867, algorithm 3: peak and total
-#   in one pass.
+# - Milakov & Gimelshein 2018, *Online normalizer calculation for softmax*, arXiv:1805.02867, algorithm 3: peak and
+#   total in one pass.
 # - Rabe & Staats 2021, *Self-attention does not need O(n²) memory*, arXiv:2112.05682, section 2.
 # - Dao et al. 2022, *FlashAttention: fast and memory-efficient exact attention with IO-awareness*, arXiv:2205.14135,
 #   algorithms 1 and 4.

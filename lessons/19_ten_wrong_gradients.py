@@ -330,8 +330,8 @@ screen(
 # %% [markdown]
 # ### 4 · Weights from before the dropout
 #
-# Dropout silences weights at random in training, and the context is a sum with what is left. The values must hear through the
-# same weights. The cache held both, and backward took the other.
+# Dropout silences weights at random in training, and the context is a sum with what is left. The values must hear
+# through the same weights. The cache held both, and backward took the other.
 #
 # *What hides it:* dropout = 0, the usual setting of a test, since randomness is a nuisance there. A generator that is
 # copied for every call draws the same mask every time.

@@ -4,7 +4,7 @@
     context           = softmax(score + bias) value
 
 Luong, Pham & Manning 2015, Effective approaches to attention-based neural machine translation, arXiv:1508.04025,
-equation 8, "general". The keys are projected once for all the queries that will come: `prepare`.
+section 3.1, "general". The keys are projected once for all the queries that will come: `prepare`.
 """
 
 import math
@@ -20,7 +20,7 @@ from minattn.op import Case, Memory
 
 SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T E"
 SHAPES |= {"W": "N D"}
-PAPER = "Luong 2015, eq. 8 general"
+PAPER = "Luong 2015, 3.1 general"
 TIME, MEMORY = "T S (N + E)", "T S"
 EXACT = "equals `dot` for W = 1 / sqrt(D)"
 

@@ -3,7 +3,7 @@
     score(query, key) = v^T tanh(W^T [query, key])
     context           = softmax(score + bias) value
 
-Luong, Pham & Manning 2015, arXiv:1508.04025, equation 8, "concat". W^T [query, key] is the sum of the upper rows of W
+Luong, Pham & Manning 2015, arXiv:1508.04025, section 3.1, "concat". W^T [query, key] is the sum of the upper rows of W
 on the query and of its lower rows on the key: additive attention without b, and that is how it is computed. Without b
 the score is odd, score(-query, -key) = -score(query, key), which no dot product is.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from minattn.attention import additive, plain
 
 SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T E", W (N + D, A), v (A,)
-PAPER = "Luong 2015, eq. 8 concat"
+PAPER = "Luong 2015, 3.1 concat"
 TIME, MEMORY = "T S (A + E)", "T S A"
 EXACT = "equals `additive` without b"
 

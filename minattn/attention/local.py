@@ -5,7 +5,7 @@
     weights = aligned * exp(-(s - centre)^2 / (2 (reach / 2)^2))
     context = weights value
 
-Luong, Pham & Manning 2015, arXiv:1508.04025, section 3.2, local-p with the general score, equations 8 to 10. S is the
+Luong, Pham & Manning 2015, arXiv:1508.04025, section 3.2, local-p with the general score of section 3.1. S is the
 number of keys that the query may look at, so padding does not count. The weights of a row sum to less than 1.
 """
 
@@ -33,7 +33,7 @@ from minattn.op import Memory
 
 SHAPES = {"query": "... T N", "key": "... S D", "value": "... S E"}  # -> "... T E"
 SHAPES |= {"W": "N D", "W_position": "N A", "v_position": "A"}
-PAPER = "Luong 2015, eq. 8-10 local-p"
+PAPER = "Luong 2015, 3.2 local-p"
 TIME, MEMORY = "T S (N + E)", "T S"
 EXACT = "weights of its own: softmax times a bell curve"
 REACH = 10.0  # Luong's window

@@ -27,7 +27,7 @@ def agree(mine, theirs, tolerance=1e-12):
     if mine.keys() != theirs.keys():
         raise AssertionError(f"on one side alone: {', '.join(sorted(map(str, mine.keys() ^ theirs.keys())))}")
     for name, right in theirs.items():
-        left, right = np.asarray(mine[name]) + 0, np.asarray(right) + 0  # booleans become numbers
+        left, right = np.asarray(mine[name]), np.asarray(right) + 0  # booleans become numbers
         if left.shape != right.shape:
             raise AssertionError(f"{name or 'mine'} has shape {left.shape} but should have {right.shape}")
         error = np.max(np.abs(left - right), initial=0) / max(np.max(np.abs(right), initial=0), 1)

@@ -1,6 +1,8 @@
 """Notebooks come from their sources, the same every time; what fails leaves everything as it was."""
 
 import json
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -133,9 +135,27 @@ class TestKernel:
         status, out, _ = run(capsys, "check", "3")
         assert status == 1 and "has changed since its notebook was built" in out
 
-    def test_since_a_commit_or_all_without_git(self, room, capsys):
-        run(capsys, "build", "12")
-        assert run(capsys, "check", "12", "--since", "HEAD")[1].endswith("1 run again\n")  # no clone: all of them
+    def test_all_are_run_where_git_has_nothing_to_say(self, room, capsys):
+        run(capsys, "build")
+        assert run(capsys, "check", "--since", "HEAD")[1].endswith("2 run again\n")  # no clone
+
+    @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+    @pytest.mark.parametrize("changed", ["03_small.py", "data/03_x.json", "data/make_03_x.py"])
+    def test_those_that_have_changed_since_a_commit(self, room, capsys, changed):
+        def git(*words):
+            settings = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+            subprocess.run(["git", *settings, *words], cwd=room.parent, check=True, capture_output=True)
+
+        run(capsys, "build")
+        (room / "data").mkdir()
+        for name in ("data/03_x.json", "data/make_03_x.py"):
+            (room / name).write_text("{}", encoding="utf-8")
+        git("init")
+        git("add", ".")
+        git("commit", "-m", "all")
+        assert run(capsys, "check", "--since", "HEAD")[:2] == (0, "2 notebooks hold what their sources say\n")
+        (room / changed).write_text((room / changed).read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        assert run(capsys, "check", "--since", "HEAD")[1].endswith("1 run again\n")
 
     @pytest.mark.parametrize(
         ("line", "sentence"),

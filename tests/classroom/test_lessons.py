@@ -1,13 +1,11 @@
 """The lessons themselves: each has the shape that all have, and its notebook is what its source makes."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from scripts import run_script
 
 from minattn.classroom import shelf
 
@@ -76,21 +74,13 @@ def test_the_index_shows_it(path):
 
 def test_the_index_shows_nothing_else():
     index = (shelf.BESIDE / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)", index):
-        assert (shelf.BESIDE / target).exists(), target
+    for target in re.findall(r"\]\(([^)#]+)|src=\"([^\"]+)", index):
+        assert (shelf.BESIDE / "".join(target)).exists(), target
 
 
 @pytest.mark.long
 @each
 def test_it_is_a_plain_script_too(path, tmp_path):
-    surroundings = os.environ | {"PYTHONPATH": str(shelf.BESIDE.parent), "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
-        cwd=tmp_path,
-        env=surroundings,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = run_script(path, tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert list((tmp_path / "figures").glob("*.png"))

@@ -1,10 +1,7 @@
 """What lessons show as PyTorch's way to write it is run here, and asserts by itself that it is the same."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from scripts import run_script
 
 from minattn.classroom import shelf
 
@@ -19,15 +16,7 @@ def test_there_are_some():
 @pytest.mark.parametrize("path", SCRIPTS, ids=[path.stem for path in SCRIPTS])
 def test_it_runs_and_asserts(path, tmp_path):
     text = path.read_text(encoding="utf-8")
-    surroundings = os.environ | {"PYTHONPATH": str(shelf.BESIDE.parent)}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
-        cwd=tmp_path,
-        env=surroundings,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = run_script(path, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "assert" in text and "torch" in text
     shown = [lesson for lesson in shelf.lessons() if f'data("{path.name}")' in lesson.read_text(encoding="utf-8")]
