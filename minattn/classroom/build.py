@@ -62,16 +62,20 @@ def run(made, figures):
     try:
         import nbclient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+        from traitlets.config import Config
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(shelf.NEEDS, name=error.name) from None
     surrounded = os.environ | FIXED | {FIGURES: str(figures)}
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as sockets:
+        # Kernels that start side by side may choose the same free port, and one of them then waits for ever: files.
+        wires = {} if os.name == "nt" else {"transport": "ipc", "ip": str(Path(sockets, "kernel"))}
         client = nbclient.NotebookClient(
             made,
             kernel_name="python3",
             timeout=LONGEST,
             record_timing=False,
             coalesce_streams=True,
+            config=Config({"KernelManager": wires}),
             resources={"metadata": {"path": empty}},
         )
         try:
@@ -79,7 +83,7 @@ def run(made, figures):
             client.execute(env=surrounded, stderr=subprocess.DEVNULL)
         except CellTimeoutError:
             raise Failed(f"a cell takes longer than {LONGEST} seconds") from None
-        except (CellExecutionError, DeadKernelError) as error:
+        except (CellExecutionError, DeadKernelError, RuntimeError) as error:  # the last: no kernel has answered
             raise Failed(str(error)) from None
     for cell in made.cells:
         for output in cell.get("outputs", ()):

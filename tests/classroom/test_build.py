@@ -135,6 +135,19 @@ class TestKernel:
         status, out, _ = run(capsys, "check", "3")
         assert status == 1 and "has changed since its notebook was built" in out
 
+    def test_a_kernel_that_does_not_answer(self, room, tmp_path, monkeypatch):
+        import nbclient
+
+        from minattn.classroom import build
+
+        def execute(self, **how):
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+
+        monkeypatch.setattr(nbclient.NotebookClient, "execute", execute)
+        with pytest.raises(build.Failed, match="didn't respond"):
+            build.build(room / "03_small.py", tmp_path / "figures")
+        assert not (room / "03_small.ipynb").exists()
+
     def test_all_are_run_where_git_has_nothing_to_say(self, room, capsys):
         run(capsys, "build")
         assert run(capsys, "check", "--since", "HEAD")[1].endswith("2 run again\n")  # no clone
