@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import look, reader
-from minattn.classroom import keep
+from minattn.classroom import check, keep
 from minattn.data import phrases
 from minattn.plots import curves, heatmap
 
@@ -120,11 +120,37 @@ keep(show(PHRASE), "00_look")
 
 # %% [markdown]
 # Each row is one sound, from the top down; the brighter a letter, the more the reader looked at it. A row named "␣"
-# is a border between words. The bright steps run from the top left to the bottom right, since speech follows the
-# letters. They are not even: two letters may make one sound, and a silent letter makes none. AY is read from the *i*,
-# and the *gh* is not skipped: the reader looks at it while it says the T. (That this *i* is AY, and not IH as in
-# *it*, depends on the *gh* as well. The reader knows, because what it finds at a letter has been made from both of
-# its sides.)
+# is a border between words.
+#
+# **Predict.** Say a square is 0 where it is dark, 1 where it is as bright as can be, and something between elsewhere.
+# Which of these numbers sum to 1?
+#
+# - a: those of every column, which belong to one letter
+# - b: those of every row, which belong to one sound
+# - c: neither; a letter is as bright as it is important for the sound
+#
+# Write your letter in quotes behind the = and run the cell: it answers. Nobody counts what you get wrong.
+
+# %%
+### BEGIN SOLUTION
+first_look = "b"
+### END SOLUTION
+check.first_look(first_look)
+
+# %%
+text, _ = look.shorten(look.plain(PHRASE))
+weights = reader.read(ATTENTION, params[ATTENTION], [text])[0].weights  # a row for each sound, a column for each letter
+print("the sums of the rows:", *sorted({f"{total:.2f}" for total in weights.sum(axis=1)}))
+print("the sums of the columns:")
+for letter, total in zip([*text, "end"], weights.sum(axis=0), strict=True):
+    print(f"  {'␣' if letter == ' ' else letter:3} {total:.2f} {'#' * round(20 * total)}")
+
+# %% [markdown]
+# Every row sums to 1. No column has to: what a letter is looked at in all is left to the sounds. The bright steps run
+# from the top left to the bottom right, since speech follows the letters. They are not even: two letters may make one
+# sound, and a silent letter makes none. AY is read from the *i*, and the *gh* is not skipped: the reader looks at it
+# while it says the T. (That this *i* is AY, and not IH as in *it*, depends on the *gh* as well. The reader knows,
+# because what it finds at a letter has been made from both of its sides.)
 #
 # The reader with attention gets the phrase right. The other does not, though it was trained on the same phrases, for
 # as long, and is about as large. It has learned a lot, too: what it says sounds like the manual. (Marked are the

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn.attention import dot
-from minattn.classroom import agree, keep, source
+from minattn.classroom import agree, check, keep, source
 from minattn.plots import heatmap
 
 np.set_printoptions(precision=3, suppress=True)
@@ -182,17 +182,30 @@ source(dot.forward)
 # %% [markdown]
 # ## A surprise
 #
-# Repaint the box: red becomes white. Do the weights change?
+# Repaint the box: what stands under red is white from now on, (1, 1, 1), and its key stays where it was. Ask for orange
+# as before.
+#
+# **Predict.** What happens to the weight of that paint?
+#
+# - a: it stays as it was
+# - b: it rises, since its three numbers are now the largest in the box
+# - c: it falls, since there is nothing of orange in white
 
 # %%
-repainted = values.copy()
-repainted[0] = 1.0
-_, again = dot.forward({}, sharp * np.sqrt(D) * queries, keys, repainted)
+### BEGIN SOLUTION
+repainted = "a"
+### END SOLUTION
+check.repainted(repainted)
+
+# %%
+white = values.copy()
+white[0] = 1.0
+_, again = dot.forward({}, sharp * np.sqrt(D) * queries, keys, white)
 agree(again.weights, cache.weights)
 
 # %% [markdown]
-# They do not: who is looked at depends on query and key alone, and the values come in only afterwards. A loud key is
-# another matter. Make red's arrow three times as long, and turn nothing:
+# No weight of any of the twelve queries has changed: who is looked at depends on query and key alone, and the values
+# come in only afterwards. A loud key is another matter. Make red's arrow three times as long, and turn nothing:
 
 # %%
 loud = keys * np.array([[3.0], [1.0], [1.0], [1.0]])
@@ -229,6 +242,33 @@ for angle in (60, 90):
 #    masks.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** a soft lookup that no key can shout down: what is similar is the *cosine* of the angle between query and
+# key, 1 for the same direction and -1 for the opposite one, however long the two arrows are. It takes B queries at
+# once, and must not break at a sharpness of some thousand. `check.softened.hint(1)` is there if you are stuck.
+
+
+# %%
+def softened(query, keys, values, sharpness):
+    """query (B, D), keys (S, D), values (S, E), sharpness a number >= 0 -> answers (B, E).
+
+    Arrows have any length but 0. Scores are sharpness * cosine, and an answer is the average by their softmax.
+    """
+    ### BEGIN SOLUTION
+    query = query / np.sqrt((query**2).sum(axis=-1, keepdims=True))
+    keys = keys / np.sqrt((keys**2).sum(axis=-1, keepdims=True))
+    scores = sharpness * (query @ keys.T)  # (B, S)
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))  # (B, S)
+    weights = shares / shares.sum(axis=-1, keepdims=True)  # (B, S)
+    return weights @ values
+    ### END SOLUTION
+
+
+# %%
+check.softened(softened)
 
 # %% [markdown]
 # ## Read

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import optim
-from minattn.classroom import agree, keep, source
+from minattn.classroom import agree, check, keep, source
 from minattn.data import digits
 from minattn.functions import (
     Loss,
@@ -473,16 +473,8 @@ agree(once, naive)
 # 1. **Predict.** A bias (10,) is added to 200 rows, and `dout` (200, 10) is 1 everywhere. What is the bias's gradient?
 # 2. **By hand.** In *Compute*, let c be the right answer. What are loss and gradient, and what do the three numbers of
 #    the gradient sum to? Which scores does a step against it raise?
-# 3. **Mend.** The backward below passes on five pictures of five pixels with five classes, as long as one looks at
-#    shapes alone. What is wrong with it, and why does no shape tell?
-#
-#    ```python
-#    def backward(dlogits, x, W, b):
-#        return dlogits @ W, dlogits.T @ x, dlogits.sum(axis=1)
-#    ```
-# 4. **Predict.** A friend checks a gradient by central differences with $h = 10^{-13}$, "to be precise". Which error
+# 3. **Predict.** A friend checks a gradient by central differences with $h = 10^{-13}$, "to be precise". Which error
 #    does the figure promise, and which $h$ would you recommend?
-# 5. **Write.** Forward and backward of the squared loss, `mean((x @ W + b - y) ** 2)`, and check them with `gradcheck`.
 #
 # <details><summary>Answers</summary>
 #
@@ -490,25 +482,97 @@ agree(once, naive)
 #    already, and must not be taken a second time.
 # 2. The loss is $-\ln 0.090 = 2.408$, the gradient (0.665, 0.245, -0.910), the sum 0. A step against the gradient
 #    raises c alone and lowers the other two.
-# 3. Both products have an array turned round, and the sum is over the wrong axis: it should be `dlogits @ W.T`, `x.T
-#    @ dlogits` and `dlogits.sum(axis=0)`. With B = I = V = 5 every matrix is 5 × 5 and every vector has five numbers.
-#    Make all sizes different, and NumPy itself raises an error.
-# 4. Between $10^{-2}$ and $10^{-1}$: one digit, or two. The loss is about 2.5 and known to some $10^{-16}$; divided by
+# 3. Between $10^{-2}$ and $10^{-1}$: one digit, or two. The loss is about 2.5 and known to some $10^{-16}$; divided by
 #    $10^{-13}$ that is some $10^{-3}$, beside slopes of some $10^{-2}$. A central difference wants an $h$ near
 #    $10^{-4}$ here, and the complex step wants no thought.
-# 5. ```python
-#    def forward(x, W, b, y):
-#        difference = x @ W + b - y
-#        return (difference**2).mean(), (x, W, difference)
-#
-#    def backward(dloss, cache):
-#        x, W, difference = cache
-#        dout = dloss * 2 * difference / difference.size
-#        return dout @ W.T, x.T @ dout, dout.sum(axis=0), -dout
-#    ```
-#    `y` is an input too, with a gradient of its own. Divide by `difference.size`, not by the number of rows.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the backward of a linear layer with a *gain*, a number for each output that its column is multiplied by, and
+# an unusual bias: one number for each of the T rows of a sequence, the same for all V outputs and for every sequence of
+# the batch. Forward is given. Each gradient has the shape of its array. (`check.gained_linear_backward.hint(1)` helps.)
+
+
+# %%
+def gained_linear(x, W, gain, bias):
+    """x (B, T, I), W (I, V), gain (V,), bias (T, 1) -> out (B, T, V), cache."""
+    product = x @ W  # (B, T, V)
+    out = gain * product + bias  # (B, T, V)
+    return out, (x, W, gain, product)
+
+
+def gained_linear_backward(dout, cache):
+    """dout (B, T, V) -> dx (B, T, I), dW (I, V), dgain (V,), dbias (T, 1)."""
+    x, W, gain, product = cache
+    ### BEGIN SOLUTION dx, dW, dgain, dbias
+    # out = gain * product + bias
+    dbias = dout.sum(axis=(0, 2))[:, None]
+    dgain = (dout * product).sum(axis=(0, 1))
+    dproduct = dout * gain
+    # product = x @ W
+    dW = x.reshape(-1, x.shape[-1]).T @ dproduct.reshape(-1, dproduct.shape[-1])
+    dx = dproduct @ W.T
+    return dx, dW, dgain, dbias
+    ### END SOLUTION
+
+
+# %%
+check.gained_linear_backward(gained_linear_backward)
+
+# %% [markdown]
+# **Mend.** A regression predicts `x @ W + b`, and its loss is the mean of all squared differences from `y`, which is an
+# input too and has a gradient of its own. Forward is right. The backward goes downhill, and is wrong.
+
+
+# %%
+def squared_loss(x, W, b, y):
+    """x (B, I), W (I, V), b (V,), y (B, V) -> loss, a number, and cache."""
+    difference = x @ W + b - y  # (B, V)
+    return (difference**2).mean(), (x, W, difference)
+
+
+def squared_loss_backward(dloss, cache):
+    """dloss, a number -> dx (B, I), dW (I, V), db (V,), dy (B, V)."""
+    x, W, difference = cache
+    # loss = mean of difference ** 2
+    ### BEGIN SOLUTION
+    ddifference = dloss * 2 * difference / difference.size
+    ### END SOLUTION
+    # difference = x @ W + b - y
+    return ddifference @ W.T, x.T @ ddifference, ddifference.sum(axis=0), -ddifference
+
+
+# %%
+check.squared_loss_backward(squared_loss_backward)
+
+# %% [markdown]
+# **Mend.** Each row of x has a prediction of itself taken off, x @ W + b. So the result is as wide as the input, and x
+# comes to it by two ways: as it is, and through W. Forward is right. The backward runs without a complaint whatever B
+# and M are, and every gradient has the shape of its array. Something is wrong all the same.
+
+
+# %%
+def leftover(x, W, b):
+    """x (B, M), W (M, M), b (M,) -> out (B, M), cache."""
+    return x - (x @ W + b), (x, W)
+
+
+def leftover_backward(dout, cache):
+    """dout (B, M) -> dx (B, M), dW (M, M), db (M,)."""
+    x, W = cache
+    # out = x - (x @ W + b)
+    ### BEGIN SOLUTION
+    dx = dout - dout @ W.T
+    dW = -x.T @ dout
+    ### END SOLUTION
+    return dx, dW, -dout.sum(axis=0)
+
+
+# %%
+check.leftover_backward(leftover_backward)
 
 # %% [markdown]
 # ## Read

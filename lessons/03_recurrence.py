@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import optim
-from minattn.classroom import agree, keep, source
+from minattn.classroom import agree, check, keep, source
 from minattn.data import phrases
 from minattn.gradient_norms import gradient_norms, norm
 from minattn.models import recurrent_model
@@ -270,17 +270,39 @@ source(rnn.step, rnn.step_backward)
 # %% [markdown]
 # ### Clipping
 #
-# A gradient that explodes points the right way and is far too long. The remedy is as blunt as that: measure all
-# gradients together as one vector, and where it is longer than allowed, shorten it and keep its direction (Pascanu,
-# Mikolov & Bengio 2013, algorithm 1).
+# A gradient that explodes points the right way and is far too long. Say 1 is allowed. Two remedies come to mind: *clip
+# the numbers*, which makes 1 of all that are above 1 and -1 of all that are below -1; or *clip the norm*, which divides
+# a gradient that is longer than 1 by its length.
+#
+# **Predict.** Both are done to the gradient (3, 0.5). Does what comes out still point where the gradient pointed?
+#
+# - a: with both, since clipping makes a gradient shorter and does nothing else
+# - b: with the norm clipped it does, with the numbers clipped it does not
+# - c: with the numbers clipped it does, since the small one stays as it is; with the norm clipped it does not
+
+# %%
+### BEGIN SOLUTION
+clipped = "b"
+### END SOLUTION
+check.clipped(clipped)
+
+# %%
+gradient = np.array([3.0, 0.5])
+remedies = {"as it was": gradient, "numbers": gradient.clip(-1, 1), "norm": gradient / np.linalg.norm(gradient)}
+for name, arrow in remedies.items():
+    print(f"{name:10} {arrow}   it points to {np.rad2deg(np.arctan2(arrow[1], arrow[0])):4.1f}°")
+
+# %% [markdown]
+# Only the second still goes the steepest way. So measure all gradients together as one vector, and where it is longer
+# than allowed, shorten it and keep its direction (Pascanu, Mikolov & Bengio 2013, algorithm 1).
 #
 # $$\text{gradient} \leftarrow \text{gradient} \cdot \min\!\left(1, \frac{\text{allowed}}{\lVert \text{gradient} \rVert}\right)$$
 
 # %%
 grads = {"W": np.array([[3.0, 0.0], [0.0, 4.0]]), "b": np.array([12.0])}
-clipped, length = optim.clip(grads, 1.0)
-print("norm before", length, " after", clipped)
-agree(clipped, {name: grad * min(1, 1.0 / length) for name, grad in grads.items()})
+shortened, length = optim.clip(grads, 1.0)
+print("norm before", length, " after", shortened)
+agree(shortened, {name: grad * min(1, 1.0 / length) for name, grad in grads.items()})
 
 # %% [markdown]
 # What it is good for can be seen with one unit, which starts at 0.5, reads nothing for 15 steps, and should end at
@@ -401,12 +423,10 @@ print("norm of the gradient 0, 10, 25, 80 steps before the last:", *(f"{reach[k]
 #    `rnn`. Can the gradient explode? Can it vanish?
 # 2. **By hand.** Nothing is read, all slopes are 1, the state is one number. After how many steps is the gradient less
 #    than a thousandth, for the weights 0.5 and 0.9?
-# 3. **Predict.** A gradient is (3, 0.5). One person clips each of its numbers to between -1 and 1, another clips the
-#    norm to 1. What do they get, and who still goes the steepest way?
-# 4. **Mend.** In `backward` a colleague writes `dhidden = doutputs[:, t]` where it says `dhidden = dhidden +
+# 3. **Mend.** In `backward` a colleague writes `dhidden = doutputs[:, t]` where it says `dhidden = dhidden +
 #    doutputs[:, t]`. Nothing raises, all shapes are right and the loss still falls a little. Which gradients are
 #    wrong, and what can that network not learn?
-# 5. **Change.** Replace `with_radius` by `radius * np.linalg.qr(rng.normal(size=(N, N)))[0]`. What happens to the
+# 4. **Change.** Replace `with_radius` by `radius * np.linalg.qr(rng.normal(size=(N, N)))[0]`. What happens to the
 #    lines of the first figure, and why?
 #
 # <details><summary>Answers</summary>
@@ -415,15 +435,62 @@ print("norm of the gradient 0, 10, 25, 80 steps before the last:", *(f"{reach[k]
 #    state that is not 0 has a slope below 1.
 # 2. 10 steps (0.5^10 = 0.00098) and 66 steps (0.9^66 = 0.00096). A weight nearer to 1 moves the end of its memory; it
 #    does not do away with it.
-# 3. The numbers: (1, 0.5), another direction. The norm: 3.041, so (0.986, 0.164), the same direction. Only the second
-#    still follows the gradient.
-# 4. What comes from later steps is thrown away, so each step learns only for its own output. All gradients are wrong,
+# 3. What comes from later steps is thrown away, so each step learns only for its own output. All gradients are wrong,
 #    except those at the last step; with an error at the last step alone, the earlier ones are 0. The network cannot
 #    learn that anything should be kept for later.
-# 5. In silence they are straight from the first step on, and there is no bend near the last: norm and spectral radius
+# 4. In silence they are straight from the first step on, and there is no bend near the last: norm and spectral radius
 #    are equal, and each step multiplies every arrow by exactly the radius.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** back-propagation through time for a *leaky* network. Its state keeps a part of itself as it is, and takes
+# only a share, the leak, of what tanh makes; it starts at 0:
+#
+# $$\text{fresh}_t = \tanh(x_t W_\text{input} + \text{hidden}_{t-1} W_\text{hidden} + b) \qquad
+#   \text{hidden}_t = (1 - \text{leak}) \; \text{hidden}_{t-1} + \text{leak} \; \text{fresh}_t$$
+#
+# The error comes in at every step. Forward is given, and keeps all states, the first one of zeros among them:
+# `states[:, t]` is the state before step t. The leak is a number that needs no gradient.
+
+
+# %%
+def leaky(x, W_input, W_hidden, b, leak):
+    """x (B, T, I), W_input (I, N), W_hidden (N, N), b (N,), leak a number -> the states (B, T, N), cache."""
+    states, all_fresh = [np.zeros((len(x), len(b)))], []
+    for t in range(x.shape[1]):
+        fresh = np.tanh(x[:, t] @ W_input + states[t] @ W_hidden + b)  # (B, N)
+        states.append((1 - leak) * states[t] + leak * fresh)  # (B, N)
+        all_fresh.append(fresh)
+    states, all_fresh = np.stack(states, axis=1), np.stack(all_fresh, axis=1)  # (B, T + 1, N), (B, T, N)
+    return states[:, 1:], (x, W_input, W_hidden, leak, states, all_fresh)
+
+
+def leaky_backward(doutputs, cache):
+    """doutputs (B, T, N) -> dx (B, T, I), dW_input (I, N), dW_hidden (N, N), db (N,)."""
+    x, W_input, W_hidden, leak, states, fresh = cache  # states (B, T + 1, N), fresh (B, T, N)
+    ### BEGIN SOLUTION dx, dW_input, dW_hidden, db
+    dx, dW_input, dW_hidden = np.zeros_like(x), np.zeros_like(W_input), np.zeros_like(W_hidden)
+    db, later = np.zeros(len(W_hidden)), np.zeros_like(states[:, 0])
+    for t in reversed(range(x.shape[1])):
+        # outputs[:, t] = hidden, which the next step has read too
+        dhidden = later + doutputs[:, t]
+        # hidden = (1 - leak) * before + leak * fresh, and fresh = tanh(total)
+        dtotal = leak * dhidden * (1 - fresh[:, t] ** 2)
+        # total = x[:, t] @ W_input + before @ W_hidden + b
+        dx[:, t] = dtotal @ W_input.T
+        dW_input += x[:, t].T @ dtotal
+        dW_hidden += states[:, t].T @ dtotal
+        db += dtotal.sum(axis=0)
+        later = (1 - leak) * dhidden + dtotal @ W_hidden.T
+    return dx, dW_input, dW_hidden, db
+    ### END SOLUTION
+
+
+# %%
+check.leaky_backward(leaky_backward)
 
 # %% [markdown]
 # ## Read

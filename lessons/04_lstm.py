@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from minattn import tree
 from minattn.attention import additive, dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.gradient_norms import norm
 from minattn.models import pooling
 from minattn.plots import gradient_flow
@@ -443,32 +443,81 @@ for name, norms in networks.items():
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** In *Compute* the output gate is shut at step 3, o = 0. What is the gradient at the first cell then?
-#    And if it is shut at steps 1 and 2 only?
-# 2. **By hand.** Which forget bias keeps half of a gradient for 100 steps? ($f^{100} = 1/2$, then
+# 1. **By hand.** Which forget bias keeps half of a gradient for 100 steps? ($f^{100} = 1/2$, then
 #    $b = \log(f / (1 - f))$.)
-# 3. **Predict.** The attention network puts weight 1/2 on each of the two marked inputs. What must its output layer
+# 2. **Predict.** The attention network puts weight 1/2 on each of the two marked inputs. What must its output layer
 #    do? Could it also say *the first minus the second*?
-# 4. **Mend.** Somebody writes `dnew = dhidden * o * (1 - np.tanh(new) ** 2)` in `step_backward`, without `dnew +`. It
+# 3. **Mend.** Somebody writes `dnew = dhidden * o * (1 - np.tanh(new) ** 2)` in `step_backward`, without `dnew +`. It
 #    runs and it trains, badly. What has been cut?
-# 5. **Write.** A unit test for exercise 4: with the broken line, which `agree` in *Equal to the library* fails? Is
+# 4. **Write.** A unit test for exercise 3: with the broken line, which `agree` in *Equal to the library* fails? Is
 #    there a number of steps T for which none does?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Shut at step 3: 0. The error came in through that gate, and there is no other way. Shut at steps 1 and 2:
-#    unchanged, 0.299. What is not shown is still on the conveyor; the output gate decides what is seen, not what is
-#    kept.
-# 2. f = 0.5^(1/100) = 0.9931, b = log(0.9931 / 0.0069) = 4.97. For T steps a good rule is log(T): 4.6 for 100.
-# 3. The average of the two is half of the sum, so the output layer doubles the number and ignores the mark. The
+# 1. f = 0.5^(1/100) = 0.9931, b = log(0.9931 / 0.0069) = 4.97. For T steps a good rule is log(T): 4.6 for 100.
+# 2. The average of the two is half of the sum, so the output layer doubles the number and ignores the mark. The
 #    difference it cannot say: shuffle the inputs, and the average of [number, mark] is the same. It would have to be
 #    told where each input stands, which is what lesson 09 is about.
-# 4. The conveyor: what later steps have sent to the cell is thrown away. What is left goes through `hidden` alone, an
+# 3. The conveyor: what later steps have sent to the cell is thrown away. What is left goes through `hidden` alone, an
 #    RNN's way, with an RNN's fate.
-# 5. All but the first, that of the outputs: forward is right. With T = 1 none fails, since nothing comes from a later
+# 4. All but the first, that of the outputs: forward is right. With T = 1 none fails, since nothing comes from a later
 #    step. Check a recurrence with at least three steps.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Predict.** In *Compute* the output gate is shut at steps 1 and 2, o = 0; at step 3 it is 0.5, as it was. The error
+# still comes in at the last hidden state alone. What was 0.299, the gradient at the first cell, is now
+#
+# - a: 0, since nothing passes a gate that is shut
+# - b: less than 0.299, but not 0, since what came back by the hidden states of steps 1 and 2 is missing
+# - c: 0.299, as before
+
+# %%
+### BEGIN SOLUTION
+shut_gate = "c"
+### END SOLUTION
+check.shut_gate(shut_gate)
+
+# %% [markdown]
+# **Write** the backward of one step of an LSTM with *coupled* gates: it takes in just as much as it forgets, so its
+# input gate is 1 - f, and three sums do where four were needed. They lie side by side in `total`, in the order f g o.
+# Error comes to both states after the step, and `dout` holds the two gradients, as `out` holds the two states.
+
+
+# %%
+def coupled(total, cell):
+    """total (B, 3N), cell (B, N), the one before the step -> (hidden, new), (B, N) each, those after it, and cache."""
+    f, g, o = np.split(total, 3, axis=1)  # (B, N) each
+    f, g, o = 1 / (1 + np.exp(-f)), np.tanh(g), 1 / (1 + np.exp(-o))  # (B, N) each
+    new = f * cell + (1 - f) * g  # (B, N)
+    hidden = o * np.tanh(new)  # (B, N)
+    return (hidden, new), (cell, f, g, o, new)
+
+
+def coupled_backward(dout, cache):
+    """dout = dhidden, dnew, (B, N) each -> dtotal (B, 3N), dcell (B, N)."""
+    dhidden, dnew = dout
+    cell, f, g, o, new = cache
+    ### BEGIN SOLUTION dtotal, dcell
+    # hidden = o * shown, where shown = tanh(new)
+    shown = np.tanh(new)
+    do = dhidden * shown
+    dnew = dnew + dhidden * o * (1 - shown**2)
+    # new = f * cell + (1 - f) * g
+    df = dnew * (cell - g)
+    dg = dnew * (1 - f)
+    dcell = dnew * f
+    # f, g, o = sigmoid, tanh, sigmoid of the three parts of total
+    dtotal = np.concatenate([df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1)
+    return dtotal, dcell
+    ### END SOLUTION
+
+
+# %%
+check.coupled_backward(coupled_backward)
 
 # %% [markdown]
 # ## Read

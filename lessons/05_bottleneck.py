@@ -11,7 +11,7 @@
 import numpy as np
 
 from minattn import demo, look, optim, reader, training, tree
-from minattn.classroom import agree, keep, source
+from minattn.classroom import agree, check, keep, source
 from minattn.data import phrases
 from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 from minattn.models import seq2seq
@@ -271,10 +271,23 @@ for title, shifted in (("one step late", True), ("not shifted", False)):
 # it reads by itself, its input is what it has just written, and it copies that for ever. (The first is a beginner.
 # Its sounds are wrong, but it is reading.)
 #
-# That was a mistake. But teacher forcing done right flatters, too: the decoder is given the right phonemes before
+# That was a mistake. What does the loss say where the shift is right? The decoder is given the right phonemes before
 # each step, and when it reads by itself it has only its own. Measure the *same* trained fixed-vector reader on the
 # *same* long phrases both ways, phoneme by phoneme: **forced**, with the right answer up to there, and **free**, with
 # its own.
+#
+# **Predict.** Forced, it is right at 70% of the positions, and from the tenth phoneme on not much less often. How
+# often is it right there when it is free?
+#
+# - a: at one position in ten or so
+# - b: about half as often, since a mistake spoils the next phoneme or two, and then it finds its way back
+# - c: about as often, since its letters and its weights are the same
+
+# %%
+### BEGIN SOLUTION
+forced_and_free = "a"
+### END SOLUTION
+check.forced_and_free(forced_and_free)
 
 # %%
 tall = [phrase for phrase in test if len(phrase.text) > 40]
@@ -372,6 +385,34 @@ print(f"forced, its own letters:               {1 - forced[real].mean():.0%} of 
 #    is a sign that a model listens.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** what a batch needs: both targets of all its rows, one step apart. `tokens` holds what should be written, row
+# b in its first `lengths[b]` places; what stands behind them is left over from something else and means nothing. The
+# ids of START, END and PAD are handed in. `check.shifted.hint(1)` is there if you are stuck.
+
+
+# %%
+def shifted(tokens, lengths, start, end, pad):
+    """tokens (B, T) ids, lengths (B,) from 0 to T, start, end, pad an id each -> target_in, target_out, (B, T + 1).
+
+    A row of target_in: START, its tokens, and PAD to the end. A row of target_out: its tokens, END, and PAD to the end.
+    """
+    ### BEGIN SOLUTION
+    B, T = tokens.shape
+    place, length = np.arange(T + 1), lengths[:, None]
+    target_in = np.concatenate([np.full((B, 1), start), tokens], axis=1)
+    target_in = np.where(place <= length, target_in, pad)
+    target_out = np.concatenate([tokens, np.full((B, 1), pad)], axis=1)
+    target_out = np.where(place < length, target_out, np.where(place == length, end, pad))
+    return target_in, target_out
+    ### END SOLUTION
+
+
+# %%
+check.shifted(shifted)
 
 # %% [markdown]
 # ## Read

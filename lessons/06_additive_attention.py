@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn.attention import additive
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.functions import softmax
-from minattn.gradcheck import check
+from minattn.gradcheck import gradcheck
 from minattn.masks import padding
 from minattn.plots import curves, heatmap
 
@@ -224,7 +224,7 @@ agree(dparams, dparams_lib)
 
 # %%
 batch = rng.normal(size=(2, 3, N)), rng.normal(size=(2, S, D)), rng.normal(size=(2, S, E))
-report = check(additive, params, batch, {"mask": padding([7, 4])})
+report = gradcheck(additive, inputs=batch, params=params, options={"mask": padding([7, 4])})
 for row in report.rows:
     print(f"d{row.name:8} {row.shape!s:10} {'right' if row.error <= 1e-12 else 'WRONG'}")
 assert report.error <= 1e-12
@@ -459,6 +459,39 @@ print(data("06_additive_torch.py"))
 #    All scores are 0. The bump needs the two slopes to be shifted apart, which b does.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the backward of additive scores whose query and keys go through the *same* matrix. There are B sequences,
+# each with one query and S keys; forward is given. `check.shared_additive_backward.hint(1)` is there if you are stuck.
+
+
+# %%
+def shared_additive(query, key, W, b, v):
+    """query (B, D), key (B, S, D), W (D, A), b (A,), v (A,) -> scores (B, S), cache."""
+    hidden = np.tanh(query[:, None] @ W + key @ W + b)  # (B, S, A)
+    scores = hidden @ v  # (B, S)
+    return scores, (query, key, W, v, hidden)
+
+
+def shared_additive_backward(dscores, cache):
+    """dscores (B, S) -> dquery (B, D), dkey (B, S, D), dW (D, A), db (A,), dv (A,)."""
+    query, key, W, v, hidden = cache
+    ### BEGIN SOLUTION dquery, dkey, dW, db, dv
+    dhidden = dscores[..., None] * v
+    dv = np.einsum("bs,bsa->a", dscores, hidden)
+    dinside = dhidden * (1 - hidden**2)
+    dasked = dinside.sum(axis=1)  # one query was asked of all S keys
+    dquery, dkey = dasked @ W.T, dinside @ W.T
+    dW = query.T @ dasked + np.einsum("bsd,bsa->da", key, dinside)
+    db = dasked.sum(axis=0)
+    return dquery, dkey, dW, db, dv
+    ### END SOLUTION
+
+
+# %%
+check.shared_additive_backward(shared_additive_backward)
 
 # %% [markdown]
 # ## Read

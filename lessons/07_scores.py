@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from minattn import optim
 from minattn.attention import additive, bilinear, concat, dot, local
-from minattn.classroom import agree, keep, source
+from minattn.classroom import agree, check, keep, source
 from minattn.data import digits
 from minattn.functions import Loss, mse_backward, sigmoid, softmax, softmax_backward
 from minattn.op import bind
@@ -500,6 +500,69 @@ for errand in errands[:2]:
 #    same number for every key, and softmax takes out what all scores have in common: the query is never heard.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Predict.** Queries and keys are random, D = 512, and the scores are *not* divided by $\sqrt D$. What happens to the
+# weights?
+#
+# - a: nothing worth speaking of, softmax only looks at differences
+# - b: they become equal, the noise averages out
+# - c: one of them takes nearly all, and hardly a gradient is left
+
+# %%
+### BEGIN SOLUTION
+unscaled = "c"
+### END SOLUTION
+check.unscaled(unscaled)
+
+# %% [markdown]
+# **Write** the weights of scores at a temperature. At 1 they are those of a softmax; higher temperatures make them more
+# equal, lower ones sharper. Mind the layout: the keys stand on the middle axis. `check.tempered.hint(1)` is there if you
+# are stuck.
+
+
+# %%
+def tempered(scores, temperature):
+    """scores (B, S, T), temperature > 0, a number -> weights (B, S, T): each query has its S weights in a column."""
+    ### BEGIN SOLUTION weights
+    peak = scores.max(axis=1, keepdims=True)  # (B, 1, T)
+    shares = np.exp((scores - peak) / temperature)  # (B, S, T)
+    return shares / shares.sum(axis=1, keepdims=True)
+    ### END SOLUTION
+
+
+# %%
+check.tempered(tempered)
+
+# %% [markdown]
+# **Write** its backward. Every query now has a temperature of its own, shared by all sequences of the batch; forward is
+# given.
+
+
+# %%
+def tempered_scores(scores, temperature):
+    """scores (B, T, S), temperature (T, 1) -> weights (B, T, S), cache."""
+    scaled = scores / temperature
+    shares = np.exp(scaled - scaled.real.max(axis=-1, keepdims=True))
+    weights = shares / shares.sum(axis=-1, keepdims=True)
+    return weights, (scores, temperature, weights)
+
+
+def tempered_backward(dweights, cache):
+    """dweights (B, T, S) -> dscores (B, T, S), dtemperature (T, 1)."""
+    scores, temperature, weights = cache
+    ### BEGIN SOLUTION dscores, dtemperature
+    dscaled = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+    dscores = dscaled / temperature
+    dtemperature = -(dscaled * scores / temperature**2).sum(axis=(0, 2))[:, None]
+    return dscores, dtemperature
+    ### END SOLUTION
+
+
+# %%
+check.tempered_backward(tempered_backward)
 
 # %% [markdown]
 # ## Read

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 from minattn import optim, training, tree
 from minattn.attention import dot, multihead
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import manual
 from minattn.functions import cross_entropy, embedding, embedding_backward, linear, linear_backward, softmax
 from minattn.masks import Causal, array, causal, padding
@@ -486,6 +486,19 @@ print(data("08_masks_torch.py"))
 #
 # It seems to be the same whether one masks before the softmax or sets the weights to 0 after it. The weights on the
 # future are exactly 0 both ways. Is the future hidden?
+#
+# **Predict.** Self-attention over four steps, and the weights on the future are set to 0 *after* the softmax. Then
+# another last step takes the place of the old one. What becomes of the contexts of the three steps before it?
+#
+# - a: they move
+# - b: nothing, a weight of 0 lets nothing through
+# - c: they stay what they are, but a gradient comes through to the last step
+
+# %%
+### BEGIN SOLUTION
+after_softmax = "a"
+### END SOLUTION
+check.after_softmax(after_softmax)
 
 
 # %%
@@ -522,9 +535,7 @@ print("row sums of the zeroed weights:", zeroed(x)[0].sum(axis=1))
 #    see? And how far into the past do two layers see whose window is `window(2, 0)`?
 # 3. **By hand.** In *Compute*, let the third step be padding, and let every step see all others that are there. What
 #    are the weights of step 2, the padding itself?
-# 4. **Mend.** `shares = np.exp(scores) * mask; weights = shares / (shares.sum(axis=-1, keepdims=True) + 1e-9)` was
-#    written to survive empty rows. It does. What is wrong with it?
-# 5. **Change.** Ask the recall model for a letter that is not in the list. What does it answer, and how could attention
+# 4. **Change.** Ask the recall model for a letter that is not in the list. What does it answer, and how could attention
 #    be given the possibility to answer nothing?
 #
 # <details><summary>Answers</summary>
@@ -535,15 +546,67 @@ print("row sums of the zeroed weights:", zeroed(x)[0].sum(axis=1))
 #    same way, to 4 steps back.
 # 3. Its scores are 0, 2, 4; the third share is gone, and 1 and 7.389 are left: 0.119, 0.881, 0. The padding still asks
 #    a question, and gets an answer that nobody reads; to stop that too, give `padding` the `query_lengths`.
-# 4. Without subtracting the largest score first, `np.exp` overflows beyond 709 (88 in single precision), and where all
-#    scores are very low the 1e-9 is no longer small beside the sum: the weights do not sum to 1, and they are no longer
-#    unchanged when all scores grow by the same number. Subtract the largest score that may be seen, and divide by the
-#    sum where it is not 0, by 1 elsewhere.
-# 5. It answers all the same, for many letters with great confidence: weights sum to 1, so there is no way to say "none
+# 4. It answers all the same, for many letters with great confidence: weights sum to 1, so there is no way to say "none
 #    of these", and the letters whose arrows happen to be nearest win. One way out is a pair that is always in the list
 #    and stands for "nothing".
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the weights of scores under a mask. Scores are divided by a temperature, then each row shares one whole
+# among what it may see, as a softmax does. True means *may look*. A row that may look at nothing has weights 0. What
+# stands in a hidden place must not matter, be it 1e9 or NaN; and scores that may be seen are good scores however low
+# they are, all of a row at -4e9 too. `check.masked.hint(1)` is there if you are stuck.
+
+
+# %%
+def masked(scores, mask, temperature):
+    """scores (B, T, S), mask (B, T, S) of booleans, temperature > 0, a number -> weights (B, T, S)."""
+    ### BEGIN SOLUTION
+    allowed = np.where(mask, scores / temperature, -np.inf)  # (B, T, S)
+    alive = mask.any(axis=-1, keepdims=True)  # (B, T, 1)
+    peak = np.where(alive, allowed.max(axis=-1, keepdims=True), 0)  # (B, T, 1)
+    shares = np.exp(allowed - peak)  # (B, T, S)
+    return shares / np.where(alive, shares.sum(axis=-1, keepdims=True), 1)
+    ### END SOLUTION
+
+
+# %%
+check.masked(masked)
+
+# %% [markdown]
+# **Write** the backward of self-attention at a temperature, without projections and without a mask: the one array x is
+# query, key and value. Forward is given.
+
+
+# %%
+def self_attention(x, temperature):
+    """x (B, T, D), temperature > 0, a number -> context (B, T, D), cache."""
+    scores = x @ x.mT / temperature  # (B, T, T)
+    shares = np.exp(scores - scores.real.max(axis=-1, keepdims=True))  # (B, T, T)
+    weights = shares / shares.sum(axis=-1, keepdims=True)  # (B, T, T)
+    context = weights @ x  # (B, T, D)
+    return context, (x, temperature, weights)
+
+
+def self_attention_backward(dcontext, cache):
+    """dcontext (B, T, D) -> dx (B, T, D)."""
+    x, temperature, weights = cache
+    ### BEGIN SOLUTION dx
+    dvalue = weights.mT @ dcontext
+    dweights = dcontext @ x.mT
+    dscaled = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+    dscores = dscaled / temperature
+    dquery = dscores @ x
+    dkey = dscores.mT @ x
+    return dquery + dkey + dvalue
+    ### END SOLUTION
+
+
+# %%
+check.self_attention_backward(self_attention_backward)
 
 # %% [markdown]
 # ## Read

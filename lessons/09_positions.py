@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from minattn import optim, training, tree
 from minattn.attention import dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.models import language_model
 from minattn.op import bind
 from minattn.plots import curves, positions
@@ -28,6 +28,23 @@ np.set_printoptions(precision=3, suppress=True)
 # Two sentences of the same words, and not of the same meaning. Each word is an arrow of two numbers, so that it can be
 # drawn; which arrows they are does not matter here. Every word looks at all words of its sentence, and attention gives
 # it an answer, again two numbers.
+#
+#     the dog bites the man
+#     the man bites the dog
+#
+# **Predict.** A word has the same arrow wherever it stands, and it is query, key and value. Compare the answer that
+# *dog* gets in the one sentence with its answer in the other, and the average of all five answers in the one with that
+# in the other.
+#
+# - a: both differ, for who bites whom has changed
+# - b: *dog* has other neighbours and another answer, but the averages are the same
+# - c: both are the same
+
+# %%
+### BEGIN SOLUTION
+order = "c"
+### END SOLUTION
+check.order(order)
 
 # %%
 words = {"the": (-0.6, -0.7), "dog": (1.2, 0.1), "bites": (0.1, 1.2), "man": (-1.0, 0.9)}
@@ -369,9 +386,8 @@ for L in (1, 2):
 # 2. **By hand.** Two features, one wave. Which place other than 0 has nearly the same sinusoidal vector as place 0? Why
 #    does it need more than one wave?
 # 3. **Predict.** Values are not turned in rotary attention, only queries and keys. What would be lost if they were?
-# 4. **Write.** The bias of one head of slope m, for T queries and T keys, in one line of NumPy. What would `alibi(H,
-#    1, S)` do to the last query of a text, which is asked alone while the S keys are kept, if its `offset` is
-#    forgotten?
+# 4. **Predict.** A text is being written, and its last query is asked alone while the S keys are kept. What does
+#    `alibi(H, 1, S)` do to it, where `offset` was forgotten?
 # 5. **Mend.** Somebody writes letter by letter and calls `rotary(query)` with the one new query, (1, D), and keys that
 #    were turned when they came. The first letter is right, and after that it gets worse. What is missing?
 #
@@ -383,12 +399,35 @@ for L in (1, 2):
 #    still. Further waves of other lengths are elsewhere by then: together they repeat only after a very long time.
 # 3. The context would be a sum of values turned by absolute places: the answer would change when the whole sentence
 #    moves, which the scores had been freed from. (Turning the context of step t back by t would free it again.)
-# 4. `-m * np.abs(np.arange(T) - np.arange(T)[:, None])`. Without `offset=S - 1` the query counts as place 0: the
-#    farthest key gets no bias at all, and the query's own place gets the strongest.
+# 4. Without `offset=S - 1` the query counts as place 0: the farthest key gets no bias at all, and the query's own place
+#    gets the strongest.
 # 5. The query's place: `rotary(query, offset=t)`. Without it every query believes that it stands at place 0, and
 #    distances grow wrong by one with every letter.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** a bias for text that is read in both directions. It is like ALiBi's, but each head has two slopes: for every
+# step that a key lies in the past of the query its score falls by the first, for every step that it lies in the future
+# by the second. The keys stand at the places 0 .. S - 1, the queries at offset .. offset + T - 1. At a query's own
+# place nothing is lost. `check.distance_bias.hint(1)` is there if you are stuck.
+
+
+# %%
+def distance_bias(slopes, T, S, offset):
+    """slopes (H, 2), of past and future, none below 0; T, S, offset, whole numbers -> bias (H, T, S)."""
+    ### BEGIN SOLUTION
+    stands = offset + np.arange(T)  # (T,)
+    ahead = np.arange(S) - stands[:, None]  # (T, S)  below 0 in the past
+    slope = np.where(ahead > 0, slopes[:, 1, None, None], slopes[:, 0, None, None])  # (H, T, S)
+    return -slope * np.abs(ahead)
+    ### END SOLUTION
+
+
+# %%
+check.distance_bias(distance_bias)
 
 # %% [markdown]
 # ## Read

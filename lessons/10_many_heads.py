@@ -8,12 +8,14 @@
 # *Needs lessons 01 and 08 (self-attention, masks). Thirty-five minutes.*
 
 # %%
+import math
+
 import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import optim, tree
 from minattn.attention import dot, multihead
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import manual
 from minattn.functions import Loss, cross_entropy, mse, mse_backward
 from minattn.gradcheck import gradcheck
@@ -463,6 +465,59 @@ for count in (1, 2, 4, 8, 12):
 #    nats and having none loses 1.4; in the first layer even the best single one loses 2.9. In this model: in neither.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the cut into heads for another layout. The features of a head need not lie side by side. Here they are dealt
+# out like cards: feature m of a step belongs to head m % H, and is the feature m // H of that head.
+# `check.split_heads.hint(1)` is there if you are stuck.
+
+
+# %%
+def split_heads(x, H):
+    """x (B, T, M) with M = D H, head m % H has feature m -> heads (B, H, T, D)."""
+    B, T, M = x.shape
+    ### BEGIN SOLUTION
+    features = x.reshape(B, T, M // H, H)  # (B, T, D, H)
+    return features.transpose(0, 3, 1, 2)
+    ### END SOLUTION
+
+
+# %%
+check.split_heads(split_heads)
+
+# %% [markdown]
+# **Write** the backward of attention whose H heads of queries share one key and one value (the case G = 1 of *Shared
+# keys*). Forward is given; `[:, None]` is where the one is read by all.
+
+
+# %%
+def shared_keys(query, key, value):
+    """query (B, H, T, D), key (B, S, D), value (B, S, E) -> context (B, H, T, E), cache."""
+    scores = query @ key[:, None].mT / math.sqrt(query.shape[-1])  # (B, H, T, S)
+    shares = np.exp(scores - scores.real.max(axis=-1, keepdims=True))  # (B, H, T, S)
+    weights = shares / shares.sum(axis=-1, keepdims=True)  # (B, H, T, S)
+    context = weights @ value[:, None]  # (B, H, T, E)
+    return context, (query, key, value, weights)
+
+
+def shared_keys_backward(dcontext, cache):
+    """dcontext (B, H, T, E) -> dquery (B, H, T, D), dkey (B, S, D), dvalue (B, S, E)."""
+    query, key, value, weights = cache
+    ### BEGIN SOLUTION dquery, dkey, dvalue
+    dvalue = (weights.mT @ dcontext).sum(axis=1)
+    dweights = dcontext @ value[:, None].mT
+    dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+    dscores = dscores / math.sqrt(query.shape[-1])
+    dquery = dscores @ key[:, None]
+    dkey = (dscores.mT @ query).sum(axis=1)
+    return dquery, dkey, dvalue
+    ### END SOLUTION
+
+
+# %%
+check.shared_keys_backward(shared_keys_backward)
 
 # %% [markdown]
 # ## Read

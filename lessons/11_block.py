@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn.attention import multihead
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.functions import (
     Loss,
     cross_entropy,
@@ -402,6 +402,28 @@ print(
 )
 
 # %% [markdown]
+# **Predict.** A row has two features only, and they are not equal: M = 2, gain 1, bias 0, ε = 0. What is dx?
+#
+# - a: (0, 0), whatever dout is
+# - b: some (g, -g), with a g that depends on dout
+# - c: dout divided by the standard deviation
+
+# %%
+### BEGIN SOLUTION
+two_features = "a"
+### END SOLUTION
+check.two_features(two_features)
+
+# %%
+pairs, dpairs = np.random.default_rng(1).normal(size=(2, 5, 2))  # (T, M) each
+out, *kept = layer_norm(pairs, np.ones(2), eps=0.0)
+print(out)
+agree(layer_norm_backward(dpairs, *kept, np.ones(2))[0], np.zeros((5, 2)))
+
+# %% [markdown]
+# Which of the two features is larger is all that is left of a row, and a small step does not change that: no gradient
+# comes down through a norm of two features.
+#
 # With three features this can be drawn. What is left after the mean has been taken away is a plane, and layer norm puts
 # every point of it onto one circle. Arrows: the way downhill, for the loss dout · n with one fixed dout.
 
@@ -477,12 +499,11 @@ for name, (passed, top) in flows.items():
 #
 # 1. **By hand.** A row is (0, 0, 3), gain 1, bias 0, ε = 0. Normalise it. With dout = (1, 0, 0), compute the three
 #    terms and dx. Check that dx has the sum 0 and stands at right angles to the row minus its mean.
-# 2. **Predict.** Layer norm over M = 2 features. What can come out, for gain 1 and bias 0? What is dx?
-# 3. **Mend.** Somebody writes `dx = gain * inverse_std * (dout - dout.mean(-1, keepdims=True) - normalized * (dout *
+# 2. **Mend.** Somebody writes `dx = gain * inverse_std * (dout - dout.mean(-1, keepdims=True) - normalized * (dout *
 #    normalized).mean(-1, keepdims=True))`. For which gains is it right? Would a test of a fresh model find the mistake?
-# 4. **Change.** Let `W_out` of `look` and of `feed` start at 0 in every layer. What does the pre-norm stack do at the
+# 3. **Change.** Let `W_out` of `look` and of `feed` start at 0 in every layer. What does the pre-norm stack do at the
 #    start, and what gradient arrives at the bottom?
-# 5. **Predict.** Batch norm takes the mean and the variance of each feature over the batch. Which of the sentences
+# 4. **Predict.** Batch norm takes the mean and the variance of each feature over the batch. Which of the sentences
 #    below the first table of *Compute* are then wrong?
 #
 # <details><summary>Answers</summary>
@@ -490,16 +511,45 @@ for name, (passed, top) in flows.items():
 # 1. Mean 1, minus mean (-1, -1, 2), variance 2, r = 0.707, n = (-0.707, -0.707, 1.414). Mean of dn: 0.333. Mean of dn
 #    · n: -0.236, times -n: (-0.167, -0.167, 0.333). dx = 0.707 · (1 - 0.333 - 0.167, -0.333 - 0.167, -0.333 + 0.333)
 #    = (0.354, -0.354, 0). The sum is 0, and 0.354 · (-1) - 0.354 · (-1) + 0 · 2 = 0.
-# 2. Only (1, -1) or (-1, 1), whatever the features were (or (0, 0) if they are equal). Nothing can change by a
-#    little, so dx is 0, but for ε.
-# 3. Only where all gains are equal: the gain belongs inside of both means. A fresh model has gain 1 everywhere, so
+# 2. Only where all gains are equal: the gain belongs inside of both means. A fresh model has gain 1 everywhere, so
 #    the test passes; gradient checks here move every parameter off its start first.
-# 4. A part whose `W_out` is 0 (and whose bias is 0) adds nothing: the whole stack is then the identity, and the
+# 3. A part whose `W_out` is 0 (and whose bias is 0) adds nothing: the whole stack is then the identity, and the
 #    gradient arrives at the bottom exactly as it left the top. Its layers learn their `W_out` first.
-# 5. The last one: the other steps and sequences of the batch have a say. And the first: a step that is ten times as
+# 4. The last one: the other steps and sequences of the batch have a say. And the first: a step that is ten times as
 #    large as the others stays ten times as large.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the backward of a norm that many language models have in the place of layer norm: a row is divided by the
+# root of the mean of its squares, its *rms*; no mean is taken off, and there is no bias. The gain is stored as its
+# distance from 1, so that a gain of 0 changes nothing. Forward is given. `check.rms_backward.hint(1)` is there if you
+# are stuck.
+
+
+# %%
+def rms_norm(x, gain, epsilon):
+    """x (B, T, M), gain (M,), epsilon > 0, a number -> out (B, T, M), cache."""
+    rms = np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon)  # (B, T, 1)
+    out = (1 + gain) * x / rms  # (B, T, M)
+    return out, (x, gain, rms)
+
+
+def rms_backward(dout, cache):
+    """dout (B, T, M) -> dx (B, T, M), dgain (M,)."""
+    x, gain, rms = cache
+    ### BEGIN SOLUTION dx, dgain
+    dgain = (dout * x / rms).sum(axis=(0, 1))
+    dscaled = dout * (1 + gain)
+    drms = -(dscaled * x).sum(axis=-1, keepdims=True) / rms**2
+    return dscaled / rms + drms * x / (x.shape[-1] * rms), dgain
+    ### END SOLUTION
+
+
+# %%
+check.rms_backward(rms_backward)
 
 # %% [markdown]
 # ## Read

@@ -13,10 +13,10 @@ from matplotlib import pyplot as plt
 
 from minattn import look, reader, tree
 from minattn.attention import dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import phrases
 from minattn.functions import embedding, layer_norm_backward, softmax
-from minattn.gradcheck import check
+from minattn.gradcheck import gradcheck
 from minattn.masks import causal, padding
 from minattn.models import block, transformer
 from minattn.op import bind
@@ -405,7 +405,7 @@ rng = np.random.default_rng(0)
 sizes = {"source_vocabulary": 6, "target_vocabulary": 5, "M": 4, "H": 2, "L": 2, "F": 3}
 small = transformer.init(rng, **sizes)
 inputs = rng.integers(6, size=(2, 4)), rng.integers(5, size=(2, 3))
-report = check(transformer, small, inputs, {"source_lengths": np.array([4, 2])})
+report = gradcheck(transformer, inputs=inputs, params=small, options={"source_lengths": np.array([4, 2])})
 print(f"{len(report.rows)} arrays, all right: {all(row.error <= 1e-12 for row in report.rows)} (error <= 1e-12)")
 
 # %% [markdown]
@@ -482,13 +482,11 @@ print(f"nothing off, but the letters of another phrase: {wrong_phrase:.0%} right
 #    of them change from one step of decoding to the next?
 # 2. **By hand.** With the numbers of *Compute*, and a memory of m₁ and m₂ alone, what are the weights of the second
 #    step?
-# 3. **Mend.** A decoder is trained with `target_in` equal to `target_out`, without the shift. Its loss falls to
-#    nearly 0, and what it writes by itself is useless. Why?
-# 4. **Predict.** The decoder's causal mask is left out, in training and in testing. Is the loss higher or lower? And
+# 3. **Predict.** The decoder's causal mask is left out, in training and in testing. Is the loss higher or lower? And
 #    what it writes?
-# 5. **Write.** `without("encoder", "look", "01")` reads with no attention among the letters. Feed it to `read` with
+# 4. **Write.** `without("encoder", "look", "01")` reads with no attention among the letters. Feed it to `read` with
 #    five phrases, and compare what it writes with what the whole model does.
-# 6. **Change.** In the backward pass, keep only the memory's gradient from the last block. Which parameters get a wrong
+# 5. **Change.** In the backward pass, keep only the memory's gradient from the last block. Which parameters get a wrong
 #    gradient, and which still a right one?
 #
 # <details><summary>Answers</summary>
@@ -496,15 +494,75 @@ print(f"nothing off, but the letters of another phrase: {wrong_phrase:.0%} right
 # 1. Query and context have T rows, key and value have S. At each step there is a new query and a new context; keys
 #    and values are the memory's and stay, which is why `greedy` prepares them once.
 # 2. The scores are 0.269 and 1.731, e to them 1.309 and 5.646, the sum 6.955: weights 0.188 and 0.812.
-# 3. At each step it is given the answer, so it learns to say what it is given, and need not look at the letters at all.
-#    Writing by itself it is given what it has just said, which is no answer to anything.
-# 4. Lower, close to 0: row t looks at row t + 1, which holds the answer. What it writes is bad, since then there is
+# 3. Lower, close to 0: row t looks at row t + 1, which holds the answer. What it writes is bad, since then there is
 #    no later row to look at.
-# 5. Some words survive and some fall apart, those first whose letters must be read together.
-# 6. The encoder's parameters and the source embeddings get a wrong one, since all they get comes through the sum. The
+# 4. Some words survive and some fall apart, those first whose letters must be read together.
+# 5. The encoder's parameters and the source embeddings get a wrong one, since all they get comes through the sum. The
 #    decoder's are right, the target embeddings too. A loss would still fall, more slowly: only a gradient check tells.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Predict.** Somebody trains a Transformer with `target_in` equal to `target_out`, without the shift. The decoder's
+# self-attention is causal, as it should be. What comes of it?
+#
+# - a: it learns as ever, since the mask keeps every step from looking ahead
+# - b: the loss falls to nearly 0, and it reads the better for it
+# - c: the loss falls to nearly 0, and what it writes by itself is useless
+
+# %%
+### BEGIN SOLUTION
+unshifted = "c"
+### END SOLUTION
+check.unshifted(unshifted)
+
+# %% [markdown]
+# **Mend** a backward pass. Here is a small decoder: each of its L layers makes keys of the memory by a matrix of its
+# own, takes the memory itself for its values, and adds what it finds to its rows. Forward is right. Backward runs, all
+# shapes fit, and one gradient is wrong.
+
+
+# %%
+def ask_the_memory(written, memory, W_key):
+    """written (B, T, M), memory (B, S, M), W_key (L, M, M), a matrix for each layer -> written (B, T, M), cache."""
+    layers = []
+    for W in W_key:
+        key = memory @ W  # (B, S, M)
+        scores = written @ key.mT / np.sqrt(key.shape[-1])  # (B, T, S)
+        shares = np.exp(scores - scores.real.max(axis=-1, keepdims=True))  # (B, T, S)
+        weights = shares / shares.sum(axis=-1, keepdims=True)  # (B, T, S)
+        layers.append((written, key, weights))
+        written = written + weights @ memory  # (B, T, M)
+    return written, (memory, W_key, layers)
+
+
+def memory_backward(dwritten, cache):
+    """dwritten (B, T, M), behind the last layer -> dwritten (B, T, M), before the first, dmemory, dW_key."""
+    memory, W_key, layers = cache
+    dmemory, dW_key = np.zeros_like(memory), np.zeros_like(W_key)
+    for layer in reversed(range(len(W_key))):
+        written, key, weights = layers[layer]
+        # written = written + weights @ memory
+        dweights = dwritten @ memory.mT
+        dvalue = weights.mT @ dwritten
+        # weights = softmax(scores)
+        dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+        # scores = written @ key.mT / sqrt(M)
+        dscores = dscores / np.sqrt(key.shape[-1])
+        dkey = dscores.mT @ written
+        dwritten = dwritten + dscores @ key
+        # key = memory @ W_key[layer]
+        dW_key[layer] = (memory.mT @ dkey).sum(axis=0)
+        ### BEGIN SOLUTION
+        dmemory += dvalue + dkey @ W_key[layer].T
+        ### END SOLUTION
+    return dwritten, dmemory, dW_key
+
+
+# %%
+check.memory_backward(memory_backward)
 
 # %% [markdown]
 # ## Read

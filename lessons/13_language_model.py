@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import optim, training, tree
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import manual
 from minattn.functions import embedding, log_softmax, softmax
-from minattn.gradcheck import check
+from minattn.gradcheck import gradcheck
 from minattn.masks import causal
 from minattn.models import block, language_model
 from minattn.op import bind
@@ -295,7 +295,9 @@ keep(figure, "13_two_gradients")
 # %%
 rng = np.random.default_rng(0)
 small = language_model.init(rng, V=7, M=4, H=2, L=2, F=5)
-report = check(language_model, small, (rng.integers(7, size=(2, 3)),), {"positions": "rotary"})
+report = gradcheck(
+    language_model, inputs=(rng.integers(7, size=(2, 3)),), params=small, options={"positions": "rotary"}
+)
 print(f"{len(report.rows)} arrays, all right: {all(row.error <= 1e-12 for row in report.rows)} (error <= 1e-12)")
 
 # %% [markdown]
@@ -391,6 +393,37 @@ for texts in written["greedy"][[3, 10, 20]]:
 #    character, all places are alike.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the backward of the smallest model with a tied table: a row is read, goes through tanh, and is compared with
+# every row of the same table. Tokens come more than once. `check.tied_backward.hint(1)` is there if you are stuck.
+
+
+# %%
+def tied_logits(table, ids):
+    """table (V, M), ids (B, T) integers from 0 to V - 1 -> logits (B, T, V), cache."""
+    hidden = np.tanh(table[ids])  # (B, T, M)
+    logits = hidden @ table.T  # (B, T, V)
+    return logits, (table, ids, hidden)
+
+
+def tied_backward(dlogits, cache):
+    """dlogits (B, T, V) -> dtable (V, M)."""
+    table, ids, hidden = cache
+    V, M = table.shape
+    ### BEGIN SOLUTION dtable
+    dtable = dlogits.reshape(-1, V).T @ hidden.reshape(-1, M)
+    dhidden = dlogits @ table
+    drows = dhidden * (1 - hidden**2)
+    np.add.at(dtable, ids, drows)
+    return dtable
+    ### END SOLUTION
+
+
+# %%
+check.tied_backward(tied_backward)
 
 # %% [markdown]
 # ## Read

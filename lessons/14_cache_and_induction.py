@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from minattn import tree
 from minattn.attention import multihead
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.functions import log_softmax, softmax
 from minattn.masks import causal
 from minattn.models import block, language_model
@@ -415,31 +415,70 @@ keep(figure, "14_false_stripe")
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Predict.** An encoder's layers let every row look at every row. Its text grows by one token at the end. Which
-#    of its keys and values can be kept?
-# 2. **By hand.** As in *Compute*, with scores of 3 and 0: the text is A B A C A. What does the induction head say?
-# 3. **By hand.** A model has 32 layers, 8 heads of keys and values of 128 numbers each, and 2 bytes for a number. How
+# 1. **By hand.** As in *Compute*, with scores of 3 and 0: the text is A B A C A. What does the induction head say?
+# 2. **By hand.** A model has 32 layers, 8 heads of keys and values of 128 numbers each, and 2 bytes for a number. How
 #    large is the cache of one text of 8192 tokens? And if each of its 32 query heads had keys and values of its own?
-# 4. **Mend.** Somebody keeps the keys and values, and makes each new key by `multihead.prepare(params, new, new,
+# 3. **Mend.** Somebody keeps the keys and values, and makes each new key by `multihead.prepare(params, new, new,
 #    rotary="interleaved")`. The first token's logits are right, all others are wrong. What is missing?
-# 5. **Change.** Let the second time come backwards: `backwards = np.concatenate([tokens[:, :24], tokens[:, 23::-1]],
+# 4. **Change.** Let the second time come backwards: `backwards = np.concatenate([tokens[:, :24], tokens[:, 23::-1]],
 #    axis=1)`. Say first whether the loss of the two-layer model will be below or above log 32, then compute it.
 #
 # <details><summary>Answers</summary>
 #
-# 1. None, above the lowest layer. The new token is looked at by every row, so every row changes, and with it the keys
-#    and values of the layer above. Those of the lowest layer are made from the embeddings alone and stay.
-# 2. The letters before are none, A, B, A, C. The last A finds places 1 and 3, with a weight of 20.09 / 43.17 = 0.465
+# 1. The letters before are none, A, B, A, C. The last A finds places 1 and 3, with a weight of 20.09 / 43.17 = 0.465
 #    each, and 0.023 for each of the other three. It says B and C with 0.465 each, A with 0.070: an induction head
 #    gives a vote to each letter that followed.
-# 3. $2 \cdot 32 \cdot 8 \cdot 128 \cdot 8192 \cdot 2$ bytes = 1 GiB. With 32 heads of keys and values it is 4 GiB.
-# 4. `offset=t`, the place of the new token, both there and in `multihead.attend`. Without it every key is turned as
+# 2. $2 \cdot 32 \cdot 8 \cdot 128 \cdot 8192 \cdot 2$ bytes = 1 GiB. With 32 heads of keys and values it is 4 GiB.
+# 3. `offset=t`, the place of the new token, both there and in `multihead.attend`. Without it every key is turned as
 #    if it stood at place 0, and all distances look the same.
-# 5. Above. The heads find the earlier copy of each letter and say what followed it then; going backwards, what comes
+# 4. Above. The heads find the earlier copy of each letter and say what followed it then; going backwards, what comes
 #    is what stood before. `surprise(two, backwards)[0][24:].mean()` is about 5 nats, and log 32 is 3.5. What copies
 #    is sure of itself, and does not notice that it is wrong.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Predict.** In an encoder every row looks at every row, in each of its layers. Its text grows by one token at the
+# end. Which keys and values of the earlier tokens are still right?
+#
+# - a: those of the lowest layer, and no others
+# - b: all of them, since a key is made of its own row, and earlier tokens have not changed
+# - c: none, since every row looks at the new token
+
+# %%
+### BEGIN SOLUTION
+which_keys_stay = "a"
+### END SOLUTION
+check.which_keys_stay(which_keys_stay)
+
+# %% [markdown]
+# **Write** one step with a cache, in a model that has ALiBi (lesson 09) in the place of rotary positions: each head
+# takes its slope times the distance off its scores. The new token's key and value have been appended already, so they
+# stand last, at a distance of 0; the key before is at a distance of 1. Scores are divided by $\sqrt D$ before the
+# distance is taken off. `check.attend_step.hint(1)` is there if you are stuck.
+
+
+# %%
+def attend_step(query, keys, values, slope):
+    """query (B, H, D) of the new token, keys (B, H, S, D), values (B, H, S, E), slope (H,) -> context (B, H, E).
+
+    The keys and values stand in the order in which their tokens came, the new token's own last.
+    """
+    ### BEGIN SOLUTION
+    S, D = keys.shape[-2:]
+    scores = (keys @ query[..., None])[..., 0] / np.sqrt(D)
+    distance = np.arange(S)[::-1]
+    scores = scores - slope[:, None] * distance
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = shares / shares.sum(axis=-1, keepdims=True)
+    return (weights[..., None, :] @ values)[..., 0, :]
+    ### END SOLUTION
+
+
+# %%
+check.attend_step(attend_step)
 
 # %% [markdown]
 # ## Read

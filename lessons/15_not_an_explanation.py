@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 
 from minattn import look, reader, tree
 from minattn.attention import additive, dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import digits, phrases
 from minattn.functions import embedding, softmax, softmax_backward
 from minattn.models import pooling, seq2seq, vision
@@ -258,6 +258,22 @@ source(pooling.forward)
 #
 # What changes is measured as the share of the phoneme's probability that moves elsewhere: 0 for nothing, 1 for all.
 
+# %% [markdown]
+# **Predict.** "through the night" makes S = 18 entries, with the spaces and the end, and each has E = 64 features. They
+# are independent of each other, as so few vectors with so many features usually are: by *Derive*, no other weights lead
+# to the same contexts, and the reader's map is the only one possible. Now each letter in turn is replaced by another.
+# Which letters change a phoneme by more than half?
+#
+# - a: those with much weight, and hardly any others: no other map would have done
+# - b: whichever, without any relation to the map: there are always other weights
+# - c: those with much weight, and many with next to none as well
+
+# %%
+### BEGIN SOLUTION
+other_weights = "c"
+### END SOLUTION
+check.other_weights(other_weights)
+
 # %%
 shipped, _ = look.readers()
 reads = tree.astype(shipped["additive"], np.float64)
@@ -452,29 +468,47 @@ print(f"DH has {row[s]:.0%} of its weight on the entry of {text[s]!r}, of which 
 # ## Exercises
 #
 # 1. **By hand.** Values 10, 20, 30 and weights 1/4, 1/2, 1/4. Which other weights give the same answer?
-# 2. **Predict.** "There are always other weights." The reader's entries have E = 64 features; "through the night" makes
-#    18 of them, with the spaces and the end. Is there another map with exactly the same contexts?
-# 3. **Predict.** Two maps give the same context. What does their average give? What follows for how many there are?
-# 4. **Mend.** Somebody measures the importance of entry s by `weights[s] = 0`, without dividing the rest by its sum,
+# 2. **Predict.** Two maps give the same context. What does their average give? What follows for how many there are?
+# 3. **Mend.** Somebody measures the importance of entry s by `weights[s] = 0`, without dividing the rest by its sum,
 #    and looks how far the context moves. What does that measure, and what happens if 100 is added to all values?
-# 5. **Write.** The probabilities do not change if all logits grow by the same number. Let `another` keep the
+# 4. **Write.** The probabilities do not change if all logits grow by the same number. Let `another` keep the
 #    probabilities only. How many laws are left, and does more of the weight move?
 #
 # <details><summary>Answers</summary>
 #
 # 1. (t, 1 - 2 t, t) for every t from 0 to 1/2: from all on b to half on a and half on c. Their directions are the
 #    multiples of (1, -2, 1), as in *Compute*.
-# 2. No, if the 18 entries are independent, as vectors with 64 features usually are. Then the null space holds 0
-#    alone: S has to exceed the number of independent laws. That the map is unique does not make it an explanation; *A
-#    surprise* is about just this model.
-# 3. The same context: it is linear in the weights. With two maps there are all the mixtures between them.
-# 4. The context moves by `weights[s] * value[s]`, which depends on where the zero of the values happens to lie. With
+# 2. The same context: it is linear in the weights. With two maps there are all the mixtures between them.
+# 3. The context moves by `weights[s] * value[s]`, which depends on where the zero of the values happens to lie. With
 #    100 added to all values every entry looks important in proportion to its weight, though a constant that all share
 #    says nothing. Divide by the rest, as a mask does, and the 100 cancels.
-# 5. Subtract from each row of `value @ W_out` its mean: ten columns that sum to 0, so nine independent laws and the
+# 4. Subtract from each row of `value @ W_out` its mean: ten columns that sum to 0, so nine independent laws and the
 #    sum, 10 in place of 11. There is one more free direction, and a little more of the weight moves.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** what removing an entry does, for many queries in many sequences at once: the contexts when the entry s is
+# not there, as if its score had been masked. What is left of a row's weights is shared in proportion, so that they sum
+# to 1 again. Where the whole weight of a row was on s, nothing is left, and the context is 0.
+# `check.without.hint(1)` is there if you are stuck.
+
+
+# %%
+def without(weights, values, s):
+    """weights (B, T, S), rows sum to 1; values (B, S, E); s: number of an entry, 0 to S - 1 -> context (B, T, E)."""
+    ### BEGIN SOLUTION
+    rest = weights.copy()
+    rest[:, :, s] = 0
+    total = rest.sum(axis=-1, keepdims=True)
+    return (rest / np.where(total == 0, 1, total)) @ values
+    ### END SOLUTION
+
+
+# %%
+check.without(without)
 
 # %% [markdown]
 # ## Read

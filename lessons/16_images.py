@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 
 from minattn import classify, optim, training, tree
 from minattn.attention import dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import digits
 from minattn.functions import (
     Loss,
@@ -229,12 +229,13 @@ for k, l, part in shifts:
 agree((dx, dW, dout.sum(axis=(0, 1, 2))), conv2d_backward(dout, x, W, b))
 
 # %% [markdown]
-# Patches of 2 × 2, cut out by hand and sent through one matrix:
+# One patch of 2 × 2, in the second row of patches and the third column, cut out by hand and sent through the matrix that
+# serves all of them (to cut out all at once is an exercise):
 
 # %%
 x, W = rng.normal(size=(2, 8, 8, 1)), rng.normal(size=(2, 2, 1, 32))
-patches = x.reshape(2, 4, 2, 4, 2, 1).swapaxes(2, 3).reshape(2, 16, 4)  # (B, S, pixels of a patch)
-agree(patches @ W.reshape(4, 32), conv2d(x, W, stride=2).reshape(2, 16, 32))
+patch = x[:, 2:4, 4:6]  # (B, 2, 2, 1)
+agree(patch.reshape(2, 4) @ W.reshape(4, 32), conv2d(x, W, stride=2)[:, 1, 2])
 
 # %% [markdown]
 # Pooling, forward and backward:
@@ -290,6 +291,41 @@ for ax in axes:
     ax.add_patch(plt.Rectangle((2 * column, 2 * row), 2, 2, fill=False, edgecolor=COLOURS[0], linewidth=2.5))
 figure.suptitle("In one layer the same patch looks at different places with each head (full orange: weight 1)")
 keep(figure, "16_patches")
+
+# %% [markdown]
+# **Predict.** A head finds the patches that it wants, wherever they are. How does it know where they are? To each patch
+# the model adds a vector that was learned for that place, `params["places"]`. Take those away, all of them, without
+# training anew. Then take an image and put its 16 patches into another order. What becomes of the ten scores?
+#
+# - a: they stay as they are, up to rounding
+# - b: they become others, since every patch has other neighbours
+# - c: they become others, since the matrices were trained with places, and know something of the order
+
+# %%
+### BEGIN SOLUTION
+shuffled_patches = "a"
+### END SOLUTION
+check.shuffled_patches(shuffled_patches)
+
+# %% [markdown]
+# Rows of patches change places among each other, and so do columns:
+
+# %%
+fours = np.random.default_rng(0).permutation(4)
+turned = np.stack([2 * fours, 2 * fours + 1], axis=1).ravel()  # the 8 rows of pixels, two and two
+ordered, shuffled = test.images[..., None], test.images[:, turned][:, :, turned, None]  # (B, Y, X, 1)
+placed = tree.astype(transformer, np.float64)
+scores = {}
+for name, params in (("with places", placed), ("without places", placed | {"places": 0 * placed["places"]})):
+    scores[name] = [vision.forward(params, shown)[0] for shown in (ordered, shuffled)]
+    right, wronged = [(read.argmax(axis=-1) == test.labels).mean() for read in scores[name]]
+    print(f"{name:14} {right:.0%} right, with shuffled patches {wronged:.0%}")
+agree(*scores["without places"])
+
+# %% [markdown]
+# Without places the model, which was trained with them, reads no better than a guess; but whatever the order of the
+# patches, its scores are the same for each of the 510 digits. With places it sees that the parts of a digit are where
+# they should not be.
 
 # %% [markdown]
 # ## How good is it
@@ -405,10 +441,8 @@ for name, order in orders.items():
 # 1. **Predict.** Shift an image by one pixel (nothing is lost at the border). What happens to the features of the
 #    convolutions, to the map of the query, and to the answer? And in the Vision Transformer?
 # 2. **By hand.** In *Compute*, let the query be √2 · (0, 1). Which place gets how much?
-# 3. **Predict.** Take the places out of the Vision Transformer (`params["places"] * 0`) and shuffle its patches. What
-#    does the answer do?
-# 4. **Write.** The mean of all places instead of the query: which query in `pooling` gives exactly that?
-# 5. **Mend.** Somebody learns a second query to look at a second thing and adds the two contexts. Both queries come out
+# 3. **Write.** The mean of all places instead of the query: which query in `pooling` gives exactly that?
+# 4. **Mend.** Somebody learns a second query to look at a second thing and adds the two contexts. Both queries come out
 #    nearly the same. What would you change?
 #
 # <details><summary>Answers</summary>
@@ -419,12 +453,34 @@ for name, order in orders.items():
 #    to learn this from examples; both models were trained on shifted images, so that the comparison is fair.
 # 2. The scores are 2, 2, 1; e to that: 7.389, 7.389, 2.718, sum 17.496; the weights 0.422, 0.422, 0.155. It asks for
 #    much ink, and two places have the same.
-# 3. Nothing, up to rounding. Without places attention sees a bag of patches (lesson 09), whichever order they come in.
-# 4. A query of zeros: all scores are 0, all weights 1/S. Pooling by a query contains the mean as a special case.
-# 5. Adding makes the two exchangeable: nothing asks them to differ. Put the contexts side by side instead, so that each
+# 3. A query of zeros: all scores are 0, all weights 1/S. Pooling by a query contains the mean as a special case.
+# 4. Adding makes the two exchangeable: nothing asks them to differ. Put the contexts side by side instead, so that each
 #    has rows of its own in `W_out`: that is what several heads do (`attention=multihead` in `pooling`).
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** what a Vision Transformer does first: cut images into patches of P × P pixels. The patch at the top on the
+# left comes first, then the one on its right, and so on, row by row of patches. The pixels of a patch are read in the
+# same way, row by row, and the C numbers of a pixel (its colours) stay side by side. `check.patches.hint(1)` is there
+# if you are stuck.
+
+
+# %%
+def patches(images, P):
+    """images (B, height, width, C), P divides height and width -> (B, number of patches, P * P * C)."""
+    ### BEGIN SOLUTION
+    B, height, width, C = images.shape
+    rows, columns = height // P, width // P
+    cut = images.reshape(B, rows, P, columns, P, C)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(B, rows * columns, P * P * C)
+    ### END SOLUTION
+
+
+# %%
+check.patches(patches)
 
 # %% [markdown]
 # ## Read

@@ -8,12 +8,14 @@
 # *Needs lessons 04 and 07; lesson 16 helps. Thirty minutes.*
 
 # %%
+import math
+
 import numpy as np
 from matplotlib import pyplot as plt
 
 from minattn import tree
 from minattn.attention import dot
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import spoken
 from minattn.functions import linear, softmax
 from minattn.gradcheck import adjoint
@@ -129,7 +131,33 @@ print(f"share of the time that the word takes:        {on_word.mean():.0%}")
 # %% [markdown]
 # The word is well under half of the time and gets nearly all of the attention. It had to be found from the digits
 # alone: whatever helped to name the digit was rewarded, and noise does not help. One of the four is heard wrongly,
-# and its map looks as good as the others: to have found the word is not to have understood it.
+# and its map looks as good as the others.
+
+# %% [markdown]
+# **Predict.** The same recordings are played backwards to the same model: the frames in reverse order. What happens to
+# the attention, and to the answers?
+#
+# - a: the map is reversed as well, and the digits are heard as before, since pooling does not know an order
+# - b: the attention is spread over the noise, and most digits are heard wrongly
+# - c: the attention is on the word as before, and most digits are heard wrongly
+
+# %%
+### BEGIN SOLUTION
+reversed_sound = "c"
+### END SOLUTION
+check.reversed_sound(reversed_sound)
+
+# %%
+for name, played, there in (("forwards", features, on_word), ("backwards", features[:, ::-1], on_word[:, ::-1])):
+    heard, listened = speech.forward(listener, played)
+    lying, right = (listened.weights * there).sum(axis=1).mean(), (heard.argmax(axis=-1) == clips.digit[chosen]).mean()
+    print(f"{name:10} {lying:.0%} of the attention on the word, {right:.0%} of the digits heard rightly")
+nines = heard.argmax(axis=-1)[clips.digit[chosen] == spoken.WORDS.index("nine")]  # what they are heard as, backwards
+print(f"of {len(nines)} times “nine” backwards, {(nines == spoken.WORDS.index('one')).sum()} are heard as “one”")
+
+# %% [markdown]
+# To have found the word is not to have understood it. A voice is a voice backwards too, and stands out from noise. But
+# the two LSTMs read one moment after the other, and to them *nine* backwards is most like *one*.
 
 # %% [markdown]
 # ## Compute
@@ -316,11 +344,8 @@ keep(ax, "17_longer")
 #
 # 1. **By hand.** In *Compute*, how many moments of noise are needed until the word has less than half of the attention?
 # 2. **Predict.** The same recording, twice as loud. What changes in the log-mel features? In the map?
-# 3. **Predict.** Play a recording backwards: reverse the features in time. Does the map reverse as well?
-# 4. **Change.** Draw the map for a recording of pure noise, without a word. What do the weights sum to, and what does
+# 3. **Change.** Draw the map for a recording of pure noise, without a word. What do the weights sum to, and what does
 #    the model answer?
-# 5. **Mend.** Somebody pads recordings of different lengths with zeros to one length, and pools over all of it. What
-#    goes wrong, and which argument of `speech.forward` mends it?
 #
 # <details><summary>Answers</summary>
 #
@@ -328,14 +353,38 @@ keep(ax, "17_longer")
 # 2. Twice as loud is four times the power: every feature (well above the floor) grows by ln 4 = 1.386. The map may
 #    change, since the model was never promised that loudness does not matter; `spoken.place` makes the loudest sample
 #    1 in every recording so that it need not learn this.
-# 3. Not exactly. Pooling does not know the order, but the outputs that it looks at come from two LSTMs with
-#    parameters of their own, which now hear another sound.
-# 4. They sum to 1: softmax must give its weight to somebody, and a digit is named all the same. A map with a peak does
+# 3. They sum to 1: softmax must give its weight to somebody, and a digit is named all the same. A map with a peak does
 #    not prove that something is there.
-# 5. The padding is looked at and read as a sound. `lengths`: moments beyond them change no state and get no weight
-#    (lesson 08).
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Mend** this attention pooling. Recordings of different lengths have been padded at their end to one length T, and
+# `hidden` is what the LSTMs have written for each moment; `lengths` says how many moments of each recording are real.
+# The padding should get no weight, whatever numbers stand there, and a recording without any real moment should have
+# the context 0. Something is wrong with it. (In the library the argument `lengths` of `speech.forward` takes care of
+# this.) `check.pooled.hint(1)` is there if you are stuck.
+
+
+# %%
+def pooled(hidden, query, lengths):
+    """hidden (B, T, M), query (M,), lengths (B,): whole numbers from 0 to T -> context (B, M)."""
+    scores = hidden @ query / math.sqrt(query.shape[-1])  # (B, T)
+    real = np.arange(hidden.shape[1]) < lengths[:, None]  # (B, T)
+    ### BEGIN SOLUTION
+    scores = np.where(real, scores, -np.inf)  # (B, T)
+    ### END SOLUTION
+    peak = scores.max(axis=1, keepdims=True)  # (B, 1)
+    shares = np.exp(scores - np.where(np.isfinite(peak), peak, 0))  # (B, T)
+    total = shares.sum(axis=1, keepdims=True)  # (B, 1)
+    weights = shares / np.where(total == 0, 1, total)  # (B, T)
+    return (weights[:, None] @ hidden)[:, 0]  # (B, M)
+
+
+# %%
+check.pooled(pooled)
 
 # %% [markdown]
 # ## Read

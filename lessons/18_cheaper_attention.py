@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from minattn import masks
 from minattn.attention import blockwise, dot, fused, linear, window
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.data import spoken
 from minattn.functions import elu, softmax
 from minattn.plots.canvas import COLOURS
@@ -64,6 +64,19 @@ for line in range(tile, T, tile):
 axes[1].set(xlim=(-0.5, T - 0.5), ylim=(T - 0.5, -0.5))
 figure.suptitle("What has to be in memory at once, for 74 frames of sound; bright: much weight", fontsize=12)
 keep(figure, "18_at_once")
+
+# %% [markdown]
+# **Predict.** Which of the three ways on the right give exactly the answer of the first one, up to rounding?
+#
+# - a: none, what costs less is an approximation
+# - b: the tiles alone
+# - c: the tiles and the summary, since in both every query hears of every key
+
+# %%
+### BEGIN SOLUTION
+which_is_exact = "b"
+### END SOLUTION
+check.which_is_exact(which_is_exact)
 
 # %% [markdown]
 # - **Tiles.** The map is the same, but only one square of it exists at any moment. Its part of the answer is added up,
@@ -358,7 +371,6 @@ keep(figure, "18_sharpness")
 #    see?
 # 4. **Mend.** Somebody writes the online softmax without `rescale` for the context, only for the total. For which order
 #    of scores is the result right all the same?
-# 5. **Write.** Two halves of the keys were handled on two machines; each sends its peak, total and context. Merge them.
 #
 # <details><summary>Answers</summary>
 #
@@ -370,9 +382,77 @@ keep(figure, "18_sharpness")
 #    layers.
 # 4. If the largest score is in the first tile: then every factor after it is 1. In a test with falling scores nobody
 #    would notice.
-# 5. peak = max of the two; each total and context is multiplied by e^(its peak - peak); add them; divide at last.
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# **Write** the softmax across machines. The keys of a long text lie on K machines. Each has compared its own keys with
+# the same B queries, and sends the three numbers of *Compute* for each query: its peak, its total, and its context, not
+# yet divided. Merge them into the context of all keys together. Scores can be large: peaks of 1000 and -1000 should do
+# no harm. A machine that saw no key for a query sends the peak -inf, the total 0 and the context 0; where no machine saw
+# one, the context is 0. `check.merged.hint(1)` is there if you are stuck.
+
+
+# %%
+def merged(peaks, totals, contexts):
+    """peaks (K, B), totals (K, B), contexts (K, B, E), each machine's own -> context (B, E)."""
+    ### BEGIN SOLUTION
+    highest = peaks.max(axis=0)  # (B,)
+    base = np.where(np.isfinite(highest), highest, 0)  # (B,)
+    factors = np.exp(peaks - base)  # (K, B)
+    total = (factors * totals).sum(axis=0)  # (B,)
+    context = (factors[..., None] * contexts).sum(axis=0)  # (B, E)
+    return context / np.where(total == 0, 1, total)[:, None]
+    ### END SOLUTION
+
+
+# %%
+check.merged(merged)
+
+# %% [markdown]
+# **Add a mechanism.** Where no weight has to wait for a sum over all keys, tiles need no rescaling at all: give every
+# key a weight of its own, from 0 to 1, by a sigmoid. So that a row still sums to about 1 before anything is learned,
+# $\ln S$ is taken from the scores:
+#
+# $$\text{weight}_{ts} = \sigma\!\left(\frac{q_t \cdot k_s}{\sqrt D} - \ln S\right) \qquad
+#   \sigma(x) = \frac{1}{1 + e^{-x}} \qquad \text{context}_t = \sum_s \text{weight}_{ts} \, v_s$$
+#
+# and what the mask hides has the weight 0. In the library a mechanism is a file with these three functions, and one line
+# in a list of names earns it all of its tests: CONTRIBUTING.md says how. Here a class is
+# the drawer that holds the three.
+
+
+# %%
+class sigmoid_attention:
+    """Weights between 0 and 1 that need not sum to 1. Every array has its D, E, S, T and batch axes as in dot."""
+
+    def init(rng):
+        """Nothing is learned."""
+        return {}
+
+    def forward(params, query, key, value, *, mask=None):
+        """query (B, T, D), key (B, S, D), value (B, S, E), mask (B, T, S), True = may look -> context (B, T, E), cache."""
+        ### BEGIN SOLUTION context
+        S, D = key.shape[-2:]
+        weights = 1 / (1 + S * np.exp(-query @ key.mT / D**0.5))  # (B, T, S)
+        weights = weights if mask is None else np.where(mask, weights, 0)
+        return weights @ value, (query, key, value, weights)
+        ### END SOLUTION
+
+    def backward(dcontext, cache):
+        """dcontext (B, T, E) -> (dquery, dkey, dvalue), the gradients of params: {}."""
+        ### BEGIN SOLUTION dquery, dkey, dvalue
+        query, key, value, weights = cache
+        dweights = dcontext @ value.mT
+        dscores = dweights * weights * (1 - weights) / key.shape[-1] ** 0.5
+        return (dscores @ key, dscores.mT @ query, weights.mT @ dcontext), {}
+        ### END SOLUTION
+
+
+# %%
+check.sigmoid_attention(sigmoid_attention)
 
 # %% [markdown]
 # ## Read

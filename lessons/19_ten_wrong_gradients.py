@@ -12,14 +12,15 @@ import difflib
 import inspect
 import textwrap
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import pyplot as plt
 
-from minattn import masks, optim
+from minattn import masks, optim, tree
 from minattn.attention import multihead
-from minattn.classroom import agree, data, keep, source
+from minattn.classroom import agree, check, data, keep, source
 from minattn.functions import embedding_backward, layer_norm, layer_norm_backward, softmax, softmax_backward
 from minattn.gradcheck import central_difference, complex_step, gradcheck, registry, zoo
 from minattn.op import inputs as names_of
@@ -485,6 +486,33 @@ print("false alarms on the library:", int(alarms.sum()))
 # another. That is why a check is more than a comparison of numbers.
 
 # %% [markdown]
+# **Predict.** One mistake more: a backward that returns 1.01 times the right gradient, everywhere. Which of the six
+# tests catch it?
+#
+# - a: all but *right shapes*
+# - b: the two exact checks and the full check
+# - c: the full check alone
+
+# %%
+### BEGIN SOLUTION
+caught_by = "b"
+### END SOLUTION
+check.caught_by(caught_by)
+
+# %%
+whole = OPS["softmax"][0]
+
+
+def slightly_more(dout, cache):
+    return tree.map(lambda gradient: 1.01 * gradient, whole.backward(dout, cache))
+
+
+slightly, full, toy = SimpleNamespace(**vars(whole) | {"backward": slightly_more}), some_scores, small_scores
+trials = full, full, toy, toy, one_of(full, slightly, ("scores",)), full
+for (name, test), trial in zip(TESTS.items(), trials, strict=True):
+    print(f"{name.replace(chr(10), ' '):27} {'passes' if test(slightly, whole, trial) else 'caught'}")
+
+# %% [markdown]
 # ## Equal to the library
 #
 # Four of the ten, in three derivations of two or three lines each, compared with the library's own.
@@ -561,65 +589,15 @@ for name, op in ({"the library itself": OPS["dot"][0]} | ops).items():
 # %% [markdown]
 # ## Exercises
 #
-# Two backward passes to mend. The diagnosis is switched off; the numbers have to do.
-
-
-# %%
-def rnn(x, W, U):
-    hidden = [np.zeros((x.shape[0], U.shape[0]))]  # (B, N)
-    for t in range(x.shape[1]):
-        hidden.append(np.tanh(x[:, t] @ W + hidden[-1] @ U))
-    return np.stack(hidden[1:], axis=1), (x, W, U, hidden)
-
-
-def rnn_backward(dout, cache):
-    x, W, U, hidden = cache
-    dx, dW, dU, dhidden = np.zeros_like(x), np.zeros_like(W), np.zeros_like(U), 0
-    for t in reversed(range(x.shape[1])):
-        new = hidden[t + 1]
-        dtotal = (dout[:, t] + dhidden) * (1 - new * new)
-        dx[:, t] = dtotal @ W.T
-        dW += x[:, t].T @ dtotal
-        dU += new.T @ dtotal
-        dhidden = dtotal @ U.T
-    return dx, dW, dU
-
-
-def rms_norm(x, gain):
-    rms = np.sqrt((x * x).mean(axis=-1, keepdims=True))
-    return gain * x / rms, (x, gain, rms)
-
-
-def rms_norm_backward(dout, cache):
-    x, gain, rms = cache
-    return gain * dout / rms, (dout * x / rms).sum(axis=(0, 1))
-
-
-steps = rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 5)), rng.normal(size=(5, 5))  # x (B, T, I), W (I, N), U (N, N)
-tell(gradcheck(rnn, rnn_backward, steps, diagnose=False))
-tell(gradcheck(rms_norm, rms_norm_backward, (rng.normal(size=(2, 3, 5)), rng.normal(size=5)), diagnose=False))
-
-# %% [markdown]
-# 1. **Mend.** `rnn_backward` has one wrong line. Which arrays are right, and what does that tell about the place?
-# 2. **Mend.** `rms_norm_backward` takes something for a constant. Find a law, as in *Compute*, that its `dx` breaks:
-#    what happens to the output when a whole row of x is doubled?
-# 3. **Predict.** A backward returns 1.01 times the right gradient. Which of the six tests catch it?
-# 4. **Predict.** Somebody tests attention with T = S = D = E = 4. Which of this lesson's mistakes gain a hiding place?
-# 5. **Write.** A test of a few lines that finds number 7 in any op with the law
+# 1. **Predict.** Somebody tests attention with T = S = D = E = 4. Which of this lesson's mistakes gain a hiding place?
+# 2. **Write.** A test of a few lines that finds number 7 in any op with the law
 #    `forward(params, *inputs) -> out, cache`.
 #
 # <details><summary>Answers</summary>
 #
-# 1. x and W are right, so dtotal and dhidden are, and only the line of U can be wrong: U was multiplied by the state
-#    *before* the step. `dU += hidden[t].T @ dtotal`.
-# 2. Nothing happens: the row is divided by its own size. So the slope along x itself is 0, and `(dx * x).sum(axis=-1)`
-#    must be 0 in every row. Every x moves the rms of its row:
-#    `dn = gain * dout; n = x / rms; dx = (dn - n * (dn * n).mean(axis=-1, keepdims=True)) / rms`.
-# 3. The exact ones and the full check. The shapes are right, the loss falls as before, and 1% of a small gradient is
-#    less than 0.01.
-# 4. All that turn or swap axes: query and key swapped keeps every shape, and so does a transpose that was forgotten.
+# 1. All that turn or swap axes: query and key swapped keeps every shape, and so does a transpose that was forgotten.
 #    Give every axis a length of its own; then most of them cannot even run.
-# 5. ```python
+# 2. ```python
 #    def uses_its_own_call(op, params, inputs, others, dout):
 #        _, cache = op.forward(params, *inputs)
 #        expected = op.backward(dout, cache)[0]
@@ -630,6 +608,77 @@ tell(gradcheck(rms_norm, rms_norm_backward, (rng.normal(size=(2, 3, 5)), rng.nor
 #    ```
 #
 # </details>
+
+# %% [markdown]
+# ### In cells that answer
+#
+# Two backward passes to mend, each with its forward, which is right. First the numbers alone, without a diagnosis:
+# which arrays are right, and what does that tell about the place? Then mend, and ask `check`, which has hints too.
+#
+# **Mend** `rnn_backward`.
+
+
+# %%
+def rnn(x, W, U):
+    """x (B, T, I), W (I, N), U (N, N) -> the states of all steps, from a state of zeros on (B, T, N); cache."""
+    hidden = [np.zeros((x.shape[0], U.shape[0]))]  # (B, N)
+    for t in range(x.shape[1]):
+        hidden.append(np.tanh(x[:, t] @ W + hidden[-1] @ U))
+    return np.stack(hidden[1:], axis=1), (x, W, U, hidden)
+
+
+def rnn_backward(dout, cache):
+    """dout (B, T, N) -> dx (B, T, I), dW (I, N), dU (N, N)."""
+    x, W, U, hidden = cache
+    dx, dW, dU, dhidden = np.zeros_like(x), np.zeros_like(W), np.zeros_like(U), 0
+    for t in reversed(range(x.shape[1])):
+        new = hidden[t + 1]
+        dtotal = (dout[:, t] + dhidden) * (1 - new * new)
+        dx[:, t] = dtotal @ W.T
+        dW += x[:, t].T @ dtotal
+        ### BEGIN SOLUTION
+        dU += hidden[t].T @ dtotal
+        ### END SOLUTION
+        dhidden = dtotal @ U.T
+    return dx, dW, dU
+
+
+# %%
+steps = rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 5)), rng.normal(size=(5, 5))  # x (B, T, I), W (I, N), U (N, N)
+tell(gradcheck(rnn, rnn_backward, steps, diagnose=False))
+
+# %%
+check.rnn_backward(rnn_backward)
+
+# %% [markdown]
+# **Mend** `rms_norm_backward`. Here a law helps, as the sum did in *Compute*: what happens to the output when a whole
+# row of x is doubled, and what must therefore be true of a row of dx?
+
+
+# %%
+def rms_norm(x, gain):
+    """x (B, T, M), gain (M,) -> gain times x, divided by the root mean square of its row (B, T, M); cache."""
+    rms = np.sqrt((x * x).mean(axis=-1, keepdims=True))  # (B, T, 1)
+    return gain * x / rms, (x, gain, rms)
+
+
+def rms_norm_backward(dout, cache):
+    """dout (B, T, M) -> dx (B, T, M), dgain (M,)."""
+    x, gain, rms = cache
+    normalized = x / rms
+    dgain = (dout * normalized).sum(axis=(0, 1))
+    dnormalized = gain * dout
+    ### BEGIN SOLUTION
+    dx = (dnormalized - normalized * (dnormalized * normalized).mean(axis=-1, keepdims=True)) / rms
+    ### END SOLUTION
+    return dx, dgain
+
+
+# %%
+tell(gradcheck(rms_norm, rms_norm_backward, (rng.normal(size=(2, 3, 5)), rng.normal(size=5)), diagnose=False))
+
+# %%
+check.rms_norm_backward(rms_norm_backward)
 
 # %% [markdown]
 # ## Read

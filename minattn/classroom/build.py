@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from minattn.classroom import shelf
+from minattn.classroom import leaks, shelf
 from minattn.classroom.desk import FIGURES
 from minattn.threads import VARIABLES
 from minattn.weights import replace
@@ -37,18 +37,35 @@ class Built(NamedTuple):
     changed: bool
 
 
-def build(path, figures):
-    """Run a lesson and write its notebook and its figures -> Built; Failed, and nothing written, where it fails."""
+def build(path, figures=None, form="student", folder=None):
+    """Run a lesson and write its notebook and its figures -> Built; Failed, and nothing written, where it fails.
+
+    figures: a folder, or none are kept. form: as students get it, which holds nothing of a solution, or "solution".
+    folder: where the notebook goes, beside its source if none is given.
+    """
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as drawn:
-        text = shelf.text(run(shelf.notebook(path), drawn))
-        target = path.with_suffix(".ipynb")
+        made = run(shelf.notebook(path, form), drawn)
+        if form == "student":
+            prove(made, path.stem[:2])
+        text = shelf.text(made)
+        target = path.with_suffix(".ipynb") if folder is None else folder / f"{path.stem}.ipynb"
         changed = not target.is_file() or target.read_bytes() != text.encode()
-        figures.mkdir(parents=True, exist_ok=True)
-        for figure in sorted(Path(drawn).iterdir()):
-            _write(figures / figure.name, figure.read_bytes())
+        if figures is not None:
+            figures.mkdir(parents=True, exist_ok=True)
+            for figure in sorted(Path(drawn).iterdir()):
+                _write(figures / figure.name, figure.read_bytes())
+    target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, text.encode())
     return Built(path, time.perf_counter() - begin, changed)
+
+
+def prove(made, lesson):
+    """Failed where a student's notebook holds a line of a solution."""
+    try:
+        leaks.prove(made, lesson)
+    except leaks.Leak as leak:
+        raise Failed(f"{leak}. Students would read it: word the lesson, or the solution, in another way") from None
 
 
 def _write(path, content):

@@ -15,6 +15,9 @@ examples:
   python -m minattn lessons copy course          the notebooks, to learn from, in a new folder
   python -m minattn lessons build                run every lesson, write its notebook and its figures
   python -m minattn lessons build 6 7 --jobs 1
+  python -m minattn lessons build --student --out release    for a class: no solution is left in them
+  python -m minattn lessons build --solution --out solved    for its teacher
+  python -m minattn lessons build --nbgrader --out course    the graded exercises as an nbgrader course
   python -m minattn lessons check                is every notebook made from the source beside it?
   python -m minattn lessons check --run          and does it still print and draw the same?
   python -m minattn lessons check --since HEAD~1 and do those whose source git says has changed since then?
@@ -39,6 +42,13 @@ def add_arguments(parser):
         action.add_argument(
             "--jobs", type=int, default=_cores(), metavar="N", help="lessons side by side (%(default)s)"
         )
+    form = build.add_mutually_exclusive_group()
+    form.add_argument("--student", dest="form", action="store_const", const="student", help="as students get them")
+    form.add_argument(
+        "--solution", dest="form", action="store_const", const="solution", help="with every exercise solved"
+    )
+    form.add_argument("--nbgrader", dest="form", action="store_const", const="nbgrader", help="the core, for nbgrader")
+    build.add_argument("--out", type=Path, metavar="DIR", help="where to, for these three")
     check.add_argument("--run", action="store_true", help="run them too, and compare outputs where versions match")
     check.add_argument("--since", metavar="COMMIT", help="run those whose source has changed since this commit")
     copy.add_argument("--force", action="store_true", help="write over what stands there")
@@ -58,16 +68,34 @@ def _list(arguments):
 def _build(arguments):
     from minattn.classroom import build
 
-    paths, figures = shelf.lessons(arguments.lessons), shelf.folder().parent / "figures"
-    if shelf.folder() == shelf.WITHIN:
+    paths, form, out = shelf.lessons(arguments.lessons), arguments.form, arguments.out
+    if (form is None) != (out is None):
+        raise ValueError("--student, --solution and --nbgrader want --out DIR, and --out wants one of them")
+    if form == "nbgrader":
+        return _nbgrader(paths, out)
+    if form is None and shelf.folder() == shelf.WITHIN:
         raise ValueError(
-            "lessons are built in a clone; `lessons copy DIR` writes them to where you can run them yourself"
+            "lessons are built in a clone; `lessons copy DIR` writes them to where you can run them yourself, and "
+            "`lessons build --student --out DIR` those for a class"
         )
+    figures = shelf.folder().parent / "figures" if form is None else None
 
     def say(path, built):
         print(f"{path.stem:28} {built.seconds:5.0f} s  {'new' if built.changed else 'the same'}")
 
-    return _each(build.build, [(path, figures) for path in paths], arguments.jobs, "building", say)
+    tasks = [(path, figures, form or "student", out) for path in paths]
+    return _each(build.build, tasks, arguments.jobs, "building", say)
+
+
+def _nbgrader(paths, out):
+    from minattn.classroom import nbgrader
+
+    texts = nbgrader.course(paths)
+    for name, text in texts.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
+    print(f"{len(texts) - 1} notebooks: cd {out} && nbgrader generate_assignment {nbgrader.ASSIGNMENT}")
+    return 0
 
 
 def _check(arguments):

@@ -38,12 +38,17 @@ def title(path):
     return line.removeprefix("# # ")
 
 
-def notebook(path):
-    """A lesson's source as a notebook without outputs; its cells are named by what is in them."""
+def notebook(path, form="student"):
+    """A lesson's source as a notebook without outputs; its cells are named by what is in them.
+
+    form: its exercises open, for a "student"; solved, the "solution"; or "marked" as the source has them.
+    """
     try:
         import jupytext
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(NEEDS, name=error.name) from None
+    from minattn.classroom.exercise import FORMS
+
     made = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     made.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -51,6 +56,9 @@ def notebook(path):
     }
     made.nbformat, made.nbformat_minor = 4, 5
     seen = {}
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            cell.source = FORMS[form](cell.source)
     for cell in made.cells:
         number = seen[cell.source] = seen.get(cell.source, -1) + 1
         cell.id = hashlib.sha256(f"{cell.cell_type} {number} {cell.source}".encode()).hexdigest()[:12]

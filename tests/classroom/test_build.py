@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from minattn.__main__ import main
-from minattn.classroom import shelf
+from minattn.classroom import leaks, shelf
 
 pytest.importorskip("jupytext")
 LESSON = """# %% [markdown]
@@ -44,6 +44,7 @@ def room(tmp_path, monkeypatch):
     (lessons / "03_small.py").write_text(LESSON, encoding="utf-8")
     (lessons / "12_other.py").write_text("# %% [markdown]\n# # 12 · Other\n\n# %%\nprint(3)\n", encoding="utf-8")
     monkeypatch.setattr(shelf, "BESIDE", lessons)
+    monkeypatch.setattr(leaks, "EXERCISES", {})  # those of the real lessons
     monkeypatch.setattr(shelf, "WITHIN", tmp_path / "nowhere")
     return lessons
 
