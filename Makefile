@@ -9,7 +9,7 @@ export VECLIB_MAXIMUM_THREADS = 1
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: help demo look lessons test long mutate browser lint parity oldest clean
+.PHONY: help demo look lessons test long nbgrader mutate browser lint parity oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make lessons run every lesson of the course and write its notebook (LESSON=6 for one)"
 	@echo "make test    the whole test suite (about four minutes)"
 	@echo "make long    proofs over many more seeds: the checker on right gradients and on noise; lessons as scripts (4 minutes)"
+	@echo "make nbgrader release, grade and feed back the exported course with nbgrader itself (installs it)"
 	@echo "make mutate  change one thing at a time in the formulas: a test must notice (an hour)"
 	@echo "make browser drive the viewer in Chromium (apt-get install chromium, or CHROMIUM=path)"
 	@echo "make lint    ruff: format and lint"
@@ -40,6 +41,9 @@ test: .venv/test
 
 long: .venv/test
 	.venv/bin/python -m pytest -n 2 -m long $(OPTIONS)
+
+nbgrader: .venv/nbgrader
+	.venv/bin/python -m pytest -m nbgrader tests/classroom $(OPTIONS)
 
 mutate: .venv/test
 	.venv/bin/python tests/mutate.py $(OPTIONS)
@@ -65,7 +69,7 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/test .venv/dev .venv/browser: .venv/%: pyproject.toml | .venv/bin/python
+.venv/test .venv/dev .venv/browser .venv/nbgrader: .venv/%: pyproject.toml | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
 	@touch $@
 
