@@ -12,6 +12,7 @@ from minattn.classroom import shelf
 HELP = """
 examples:
   python -m minattn lessons list
+  python -m minattn lessons list --exercises     what is asked, and which beliefs it is after
   python -m minattn lessons copy course          the notebooks, to learn from, in a new folder
   python -m minattn lessons build                run every lesson, write its notebook and its figures
   python -m minattn lessons build 6 7 --jobs 1
@@ -42,6 +43,7 @@ def add_arguments(parser):
         action.add_argument(
             "--jobs", type=int, default=_cores(), metavar="N", help="lessons side by side (%(default)s)"
         )
+    listed.add_argument("--exercises", action="store_true", help="each lesson's exercises too; * is graded")
     form = build.add_mutually_exclusive_group()
     form.add_argument("--student", dest="form", action="store_const", const="student", help="as students get them")
     form.add_argument(
@@ -60,8 +62,13 @@ def main(arguments):
 
 
 def _list(arguments):
+    from minattn.classroom.exercises import EXERCISES
+
     for path in shelf.lessons(arguments.lessons):
         print(shelf.title(path))
+        for name, exercise in EXERCISES.items() if arguments.exercises else ():
+            if exercise.lesson == path.stem[:2]:
+                print(f"   {'*' if exercise.core else ' '} {name:26} {exercise.kind:10} {exercise.misconception}")
     return 0
 
 
