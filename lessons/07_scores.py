@@ -504,11 +504,11 @@ for errand in errands[:2]:
 # %% [markdown]
 # ### In cells that answer
 #
-# **Predict.** Queries and keys are random, D = 512, and the scores are *not* divided by $\sqrt D$. What happens to the
-# weights?
+# **Predict.** Queries and keys are random, and the scores are *not* divided by $\sqrt D$. What happens to the weights
+# as D grows from 4 to 64 and 512?
 #
 # - a: nothing worth speaking of, softmax only looks at differences
-# - b: they become equal, the noise averages out
+# - b: they become more equal, the noise averages out
 # - c: one of them takes nearly all, and hardly a gradient is left
 
 # %%

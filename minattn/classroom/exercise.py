@@ -140,7 +140,7 @@ class Prediction(NamedTuple):
     kind = property(lambda self: "predict")
     core = property(lambda self: False)
     broken = property(lambda self: "")
-    choices = property(lambda self: " or ".join(f'"{letter}"' for letter in self.replies))
+    choices = property(lambda self: ", ".join(f'"{letter}"' for letter in self.replies))
 
     def __hash__(self):
         return hash(self.name)
@@ -218,7 +218,7 @@ def stub(exercise, text):
     def empty(match):
         indent, missing = match[1], match[2].strip() or exercise.name
         if exercise.kind == "predict":
-            return f"{exercise.name} = None  # {exercise.choices}: what do you expect?\n"
+            return f"{exercise.name} = None  # one of {exercise.choices}: what do you expect?\n"
         return f'{indent}raise NotImplementedError("{missing}")\n'
 
     return re.sub(rf"^([ ]*){BEGIN}(.*)\n(?:.*\n)*?[ ]*{END}[ ]*\n?", empty, text, flags=re.MULTILINE)

@@ -143,9 +143,9 @@ def _namespace(exercise, drawer):
 def predicted(prediction, answer):
     """What was expected is kept, and then answered."""
     if answer is None:
-        return Verdict(prediction.name, MISSING, said=f"Decide first: {prediction.choices}?")
+        return Verdict(prediction.name, MISSING, said=f"Decide first: one of {prediction.choices}.")
     if not isinstance(answer, str) or answer.strip().lower() not in prediction.replies:
-        raise ValueError(f"{prediction.name} is {prediction.choices}, but it is {answer!r}")
+        raise ValueError(f"{prediction.name} is one of {prediction.choices}, but it is {answer!r}")
     answer = answer.strip().lower()
     first = FIRST.setdefault(prediction.name, answer)
     before = f" At first you said {first}." if first != answer else ""

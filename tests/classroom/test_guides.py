@@ -75,3 +75,35 @@ def test_softmax(rng):
 
 def test_every_block_was_run():
     assert len(blocks()) == 7
+
+
+def test_teaching_says_what_there_is():
+    from minattn.classroom import verdict
+    from minattn.classroom.exercises import CORE, EXERCISES
+
+    text = (shelf.BESIDE / "guides" / "teaching.md").read_text(encoding="utf-8")
+    outcomes = [
+        verdict.OK, verdict.WRONG_ANSWER, verdict.MISSING, verdict.DELEGATED, verdict.NUMERICAL, verdict.TIMEOUT,
+        verdict.CRASHED, verdict.ENVIRONMENT,
+    ]  # fmt: skip
+    assert re.findall(r"^\| ([A-Z ]+) \|", text, re.MULTILINE) == outcomes
+    assert set(re.findall(r"^\| ([a-z]+) \|", text, re.MULTILINE)) == {e.kind for e in EXERCISES.values()} | {
+        "kind",
+        "outcome",
+    }
+    assert (len(EXERCISES), len(CORE)) == (42, 12) and "forty-two are cells" in text and "Twelve, marked" in text
+
+
+def test_every_command_of_teaching_is_understood():
+    from minattn.__main__ import COMMANDS
+
+    text = (shelf.BESIDE / "guides" / "teaching.md").read_text(encoding="utf-8")
+    lines = re.findall(r"python -m minattn (\w+) (.*?)(?:`|$)", text, re.MULTILINE)
+    assert len(lines) >= 6 and {command for command, _ in lines} == {"lessons", "grade"} <= COMMANDS.keys()
+    import argparse
+    import importlib
+
+    for command, arguments in lines:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+        parser.parse_args(arguments.split())

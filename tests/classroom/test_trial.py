@@ -223,7 +223,7 @@ def test_a_prediction_is_kept():
     assert check.unscaled(None).outcome == "NOT IMPLEMENTED" and not FIRST
     first, second = check.unscaled("a"), check.unscaled(" C ")
     assert first.outcome == "WRONG" and second and "At first you said a." in second.said and FIRST == {"unscaled": "a"}
-    with pytest.raises(ValueError, match='unscaled is "a" or "b" or "c", but it is'):
+    with pytest.raises(ValueError, match='unscaled is one of "a", "b", "c", but it is'):
         check.unscaled("d")
     FIRST.clear()
 

@@ -44,8 +44,8 @@ EXERCISES = (
             "a": "Softmax looks at differences, and these grow: a sum of D products of independent numbers has the "
             "variance D. Larger scores make the weights sharper, whatever is asked.",
             "b": "The other way round: larger scores make one weight 1 and the rest 0.",
-            "c": "Yes. The scores have the standard deviation sqrt(D), 22.6 for D = 512; one weight takes all, and "
-            "where weights are 0 or 1 the softmax has no slope, so that nothing can be learned.",
+            "c": "Yes. The scores have the standard deviation sqrt(D): 2, 8 and 22.6. In the end one weight takes all, "
+            "and where weights are 0 or 1 the softmax has no slope, so that nothing can be learned.",
         },
     ),
     Exercise(
