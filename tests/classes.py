@@ -7,8 +7,8 @@ import json
 import re
 from typing import NamedTuple
 
-from minattn.classroom.exercise import cell, edited, opened, solved
 from minattn.classroom.exercises import CORE
+from minattn.classroom.solutions import cell, edited, opened, solved
 
 RIGHT, NOTHING = ("OK", ()), ("NOT IMPLEMENTED", ())
 
@@ -192,8 +192,8 @@ def _not_their_own():
     code = "return np.swapaxes(softmax(np.swapaxes(scores, 1, 2) / temperature), 1, 2)"
     text = library + body("tempered", code)
     yield "the library", Handed(notebook(solutions(tempered=text)), {"tempered": ("DELEGATED", ())})
-    asked = "from minattn.classroom.exercises import EXERCISES\n\n\n" + body(
-        "tempered", "return EXERCISES['tempered'].reference()(scores, temperature)"
+    asked = "from minattn.classroom import solutions\nfrom minattn.classroom.exercises import CORE\n\n\n" + body(
+        "tempered", "return solutions.reference(CORE['tempered'])(scores, temperature)"
     )
     yield "the solution itself", Handed(notebook(solutions(tempered=asked)), {"tempered": ("DELEGATED", ())})
     unknown = "import nowhere_to_be_found as helper\n\n\n" + body(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from minattn.classroom import leaks, shelf
 from minattn.classroom.desk import FIGURES
+from minattn.classroom.solutions import opened, solved
 from minattn.threads import VARIABLES
 from minattn.weights import replace
 
@@ -45,7 +46,7 @@ def build(path, figures=None, form="student", folder=None):
     """
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as drawn:
-        made = run(shelf.notebook(path, form), drawn)
+        made = run(shelf.notebook(path, opened if form == "student" else solved), drawn)
         if form == "student":
             prove(made, path.stem[:2])
         text = shelf.text(made)
@@ -139,7 +140,7 @@ def check(path, rerun=False):
     again = f"python -m minattn lessons build {path.stem[:2]}"
     if not target.is_file():
         return f"has no notebook: {again}"
-    there, made = nbformat.read(target, as_version=4), shelf.notebook(path)
+    there, made = nbformat.read(target, as_version=4), shelf.notebook(path, opened)
     if [(c.id, c.cell_type, c.source) for c in there.cells] != [(c.id, c.cell_type, c.source) for c in made.cells]:
         return f"has changed since its notebook was built: {again}"
     if not rerun:

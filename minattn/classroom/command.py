@@ -124,11 +124,13 @@ def _check(arguments):
 
 
 def _copy(arguments):
+    from minattn.classroom.solutions import opened
+
     made = {arguments.folder / f"{path.stem}.ipynb": path for path in shelf.lessons(arguments.lessons)}
     there = [str(target) for target in made if target.exists()]
     if there and not arguments.force:
         raise ValueError(f"{', '.join(there)} would be written over, with what you did there: --force, or another DIR")
-    texts = {target: shelf.text(shelf.notebook(path)) for target, path in made.items()}
+    texts = {target: shelf.text(shelf.notebook(path, opened)) for target, path in made.items()}
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for target, text in texts.items():
         target.write_text(text, encoding="utf-8", newline="\n")

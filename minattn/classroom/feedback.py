@@ -75,7 +75,7 @@ def _section(exercise, result):
         points = f"{result['points']:g} of {result['possible']:g}"
     head = f"<header><h2>Lesson {exercise.lesson} · {html.escape(exercise.name)}</h2><span>{points}</span></header>"
     marks = tuple(Mark(**mark) for mark in result["marks"])
-    note = "" if result["outcome"] == OK or not exercise.kind != "predict" else f"A hint: {exercise.hint(1)}"
+    note = "" if result["outcome"] == OK or exercise.kind == "predict" else f"A hint: {exercise.hints[0]}"
     told = Verdict(exercise.name, result["outcome"], marks, result.get("said", ""), (), tuple(result["likely"]), note)
     more = "".join(f"<p>{html.escape(text)}</p>" for text in result["notes"])
     return f"<section>\n{head}\n{as_html(told)}\n{more}</section>"

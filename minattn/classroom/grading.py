@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from minattn.classroom import exercise, properties, shelf, submission, trial, watch, worker
+from minattn.classroom import exercise, properties, shelf, solutions, submission, trial, watch, worker
 from minattn.classroom.exercises import EXERCISES
 from minattn.classroom.verdict import CRASHED, ENVIRONMENT, OK, TIMEOUT, WRONG_ANSWER
 from minattn.threads import VARIABLES
@@ -243,7 +243,7 @@ def _key(one, names, limits):
 
 def _machinery():
     """The code that grades, and the exercises: where it has changed, grades may have."""
-    modules = [Path(m.__file__) for m in (exercise, properties, submission, trial, watch, worker)]
+    modules = [Path(m.__file__) for m in (exercise, properties, solutions, submission, trial, watch, worker)]
     texts = [*modules, *sorted((shelf.PACKAGE / "classroom" / "exercises").glob("*.py")), *shelf.lessons()]
     digest = hashlib.sha256()
     for path in texts:

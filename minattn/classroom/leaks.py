@@ -9,8 +9,8 @@ import html
 import json
 import re
 
-from minattn.classroom.exercise import BEGIN, END, cell, solved_lines, stub
 from minattn.classroom.exercises import EXERCISES
+from minattn.classroom.solutions import BEGIN, END, cell, solved_lines, stub
 
 HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 SHORT = 12  # characters without spaces

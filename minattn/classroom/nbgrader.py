@@ -11,8 +11,8 @@ import copy
 import re
 
 from minattn.classroom import leaks, shelf
-from minattn.classroom.exercise import BEGIN, exercises_in, opened
 from minattn.classroom.leaks import HIDDEN
+from minattn.classroom.solutions import BEGIN, exercises_in, opened
 
 ASSIGNMENT = "attention"
 CONFIG = """import minattn.classroom.exercises  # where this is missing, grading must fail and not give everybody 0
@@ -51,7 +51,7 @@ def _assignment(path):
     """The graded exercises of a lesson, each with the prose above it; None where there are none."""
     import nbformat
 
-    lesson = shelf.notebook(path, form="marked")
+    lesson = shelf.notebook(path)
     cells, prose = [], None
     for cell in lesson.cells:
         if cell.cell_type == "markdown":

@@ -38,17 +38,15 @@ def title(path):
     return line.removeprefix("# # ")
 
 
-def notebook(path, form="student"):
+def notebook(path, change=str):
     """A lesson's source as a notebook without outputs; its cells are named by what is in them.
 
-    form: its exercises open, for a "student"; solved, the "solution"; or "marked" as the source has them.
+    change(text of a code cell) -> what the notebook has there, as `solutions.opened` and `solutions.solved`.
     """
     try:
         import jupytext
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(NEEDS, name=error.name) from None
-    from minattn.classroom.exercise import FORMS
-
     made = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     made.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -58,7 +56,7 @@ def notebook(path, form="student"):
     seen = {}
     for cell in made.cells:
         if cell.cell_type == "code":
-            cell.source = FORMS[form](cell.source)
+            cell.source = change(cell.source)
     for cell in made.cells:
         number = seen[cell.source] = seen.get(cell.source, -1) + 1
         cell.id = hashlib.sha256(f"{cell.cell_type} {number} {cell.source}".encode()).hexdigest()[:12]

@@ -11,7 +11,7 @@ import numpy as np
 
 from minattn import tree
 from minattn.classroom import properties
-from minattn.classroom.exercise import argument_names
+from minattn.classroom.solutions import given, reference, wrong
 from minattn.classroom.verdict import (
     CRASHED,
     DELEGATED,
@@ -50,14 +50,14 @@ class Trial:
         return self.watch(*copy.deepcopy(self.arguments(arguments)))
 
     def reference(self, arguments=None):
-        return as_function(self.exercise, self.exercise.reference())(*copy.deepcopy(self.arguments(arguments)))
+        return as_function(self.exercise, reference(self.exercise))(*copy.deepcopy(self.arguments(arguments)))
 
     def arguments(self, drawn=None):
         """What the function is called with: a backward gets a random gradient and the cache of the given forward."""
         drawn = self.drawn if drawn is None else drawn
         if not self.exercise.given:
             return tuple(drawn.values())
-        out, cache = self.exercise.forward()(**copy.deepcopy(drawn))
+        out, cache = given(self.exercise)(**copy.deepcopy(drawn))
         return random_like(out, self.rng(7)), cache
 
     def cases(self, rng=None):
@@ -79,7 +79,7 @@ class Trial:
         def backward(dout, cache):
             return self.watch(dout, cache)
 
-        forward, names = self.exercise.forward(), tuple(inputs)
+        forward, names = given(self.exercise), tuple(inputs)
         return gradcheck(forward, backward, tuple(inputs.values()), names=names, options=options, diagnose=diagnose)
 
 
@@ -106,8 +106,8 @@ def attempt(exercise, function, seed=0, hidden=False):
             f"check.{exercise.name} takes the function itself, check.{exercise.name}({exercise.name}), but got a "
             f"{type(function).__name__}{': is it called already?' if isinstance(function, np.ndarray | tuple) else ''}"
         )
-    if not exercise.mechanism and (wrong := _signature(exercise, function)):
-        return Verdict(exercise.name, CRASHED, said=wrong)
+    if not exercise.mechanism and (said := _signature(exercise, function)):
+        return Verdict(exercise.name, CRASHED, said=said)
     trial = Trial(exercise, function, seed)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # what must stay finite is a property
@@ -156,13 +156,13 @@ def predicted(prediction, answer):
 
 def _signature(exercise, function):
     """Can it be called as it should? A sentence where not."""
-    wanted = argument_names(exercise.reference()) if inspect.isfunction(exercise.reference()) else None
+    wanted = list(inspect.signature(reference(exercise)).parameters)
     try:
         found = inspect.signature(function)
     except (TypeError, ValueError):
         return ""
     try:
-        found.bind(*[None] * len(wanted or found.parameters))
+        found.bind(*[None] * len(wanted))
     except TypeError as error:
         return f"{exercise.name} is called as {exercise.name}({', '.join(wanted)}): {error}. Was the def line changed?"
     return ""
@@ -234,14 +234,14 @@ def diagnose(trial):
     def results(function):
         return [[_results(function, trial, case) for case in cases] for cases in (usual, extremes)]
 
-    found, right = results(trial.watch), results(as_function(exercise, exercise.reference()))
-    wrong = [(mistake, results(as_function(exercise, exercise.wrong(mistake)))) for mistake in exercise.mistakes]
+    found, right = results(trial.watch), results(as_function(exercise, reference(exercise)))
+    mistaken = [(mistake, results(as_function(exercise, wrong(exercise, mistake)))) for mistake in exercise.mistakes]
     for alike in (_all_same, _usually_same):
-        for mistake, bad in wrong:
+        for mistake, bad in mistaken:
             if alike(found, bad) and not alike(bad, right):
                 return (mistake.name,), (f"{mistake.name}. {mistake.why}",)
     alone, explained = [], set()
-    for mistake, bad in wrong:
+    for mistake, bad in mistaken:
         shown = _parts_that_differ(sum(bad, []), sum(right, []))
         if shown and shown <= _parts_that_agree(sum(found, []), sum(bad, [])) and not shown <= explained:
             alone.append(mistake)

@@ -53,7 +53,7 @@ class Watch:
 def _does_it(module):
     """Is this one of the libraries? The classroom's own code is none, but for the solutions."""
     if module.startswith("minattn.classroom"):
-        return module == "minattn.classroom.exercise"
+        return module == "minattn.classroom.solutions"
     return any(module == home or module.startswith(f"{home}.") for home in DOES_IT)
 
 

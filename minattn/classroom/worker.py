@@ -144,13 +144,14 @@ class Given:
 
     def grade(self, exercise, student):
         """One exercise -> {outcome, said, marks, ...}."""
+        from minattn.classroom.solutions import reference
         from minattn.classroom.trial import attempt, predicted
 
         name = exercise.name
         if self.failed:
             return {"outcome": "CRASHED", "said": f"its definitions do not run: {self.failed}"}
         if student == SOLVED:
-            self.names[name] = exercise.right if exercise.kind == "predict" else exercise.reference()
+            self.names[name] = exercise.right if exercise.kind == "predict" else reference(exercise)
         found = self.names.get(name)
         if exercise.kind == "predict":
             told = predicted(exercise, found)
@@ -190,10 +191,12 @@ class Given:
         """Was the function that was given rewritten?"""
         import ast
 
+        from minattn.classroom.solutions import cell
+
         written = next((p for p in self.reading.parts if exercise.given in p.names and p.kind == "definition"), None)
         if not exercise.given or written is None:
             return []
-        nodes = ast.parse(exercise.source()).body
+        nodes = ast.parse(cell(exercise)).body
         ours = next(node for node in nodes if getattr(node, "name", "") == exercise.given)
         if ast.unparse(ours) == ast.unparse(ast.parse(written.code)):
             return []

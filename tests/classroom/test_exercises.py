@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from minattn.classroom import check, shelf
-from minattn.classroom.exercise import BEGIN, cell, opened, stub
 from minattn.classroom.exercises import CORE, EXERCISES
-from minattn.classroom.trial import Trial, _all_same, _results, as_function, attempt
+from minattn.classroom.solutions import BEGIN, cell, opened, reference, stub, wrong
+from minattn.classroom.trial import Trial, _all_same, _results, as_function, attempt, predicted
 
 LESSONS = sorted(shelf.BESIDE.glob("[0-9][0-9]_*.py"))
 WRITTEN = {name: e for name, e in EXERCISES.items() if e.kind != "predict"}
@@ -37,25 +37,25 @@ def test_it_stands_in_its_lesson(name):
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_solution_is_right(name):
     for seed in range(4):
-        verdict = attempt(EXERCISES[name], EXERCISES[name].reference(), seed, hidden=True)
+        verdict = attempt(EXERCISES[name], reference(EXERCISES[name]), seed, hidden=True)
         assert verdict, verdict
 
 
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES)
 def test_a_mistake_is_caught_and_named(name, mistake):
     exercise = EXERCISES[name]
-    wrong = exercise.wrong(mistake_of(name, mistake))
+    bad = wrong(exercise, mistake_of(name, mistake))
     for seed, hidden in ((7, False), (8, True)):
-        verdict = attempt(exercise, wrong, seed, hidden)
+        verdict = attempt(exercise, bad, seed, hidden)
         assert verdict.outcome == "WRONG" and verdict.names == (mistake,), verdict
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_no_two_mistakes_are_the_same(name):
     exercise = EXERCISES[name]
-    trial = Trial(exercise, exercise.reference(), 0)
+    trial = Trial(exercise, reference(exercise), 0)
     cases = [case for more in range(3) for case in trial.cases(trial.rng(more))]
-    functions = [exercise.reference(), *map(exercise.wrong, exercise.mistakes)]
+    functions = [reference(exercise), *(wrong(exercise, mistake) for mistake in exercise.mistakes)]
     with np.errstate(all="ignore"):
         results = [[_results(as_function(exercise, f), trial, case) for case in cases] for f in functions]
     for i, one in enumerate(results):
@@ -101,6 +101,6 @@ def test_every_answer_has_its_reply(name):
     assert all(re.search(rf"^# - {letter}: ", prose, re.MULTILINE) for letter in exercise.replies), prose
     for letter, reply in exercise.replies.items():
         assert (
-            exercise(letter).outcome == ("OK" if letter == exercise.right else "WRONG")
-            and reply in exercise(letter).said
+            predicted(exercise, letter).outcome == ("OK" if letter == exercise.right else "WRONG")
+            and reply in predicted(exercise, letter).said
         )

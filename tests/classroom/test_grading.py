@@ -13,10 +13,10 @@ import pytest
 from classes import body, make, notebook, solutions
 
 from minattn.classroom import feedback, grading, submission
-from minattn.classroom.exercise import cell, opened
 from minattn.classroom.exercises import CORE
 from minattn.classroom.grade import chosen
 from minattn.classroom.grading import Limits
+from minattn.classroom.solutions import cell, edited, opened
 
 TWO = ["tempered", "tempered_backward"]
 LIMITS = Limits(seconds=3)
@@ -51,7 +51,7 @@ def group(tmp_path):
     """Three students: all right, one mistake, nothing."""
     folder = tmp_path / "group"
     write(folder, "ada.ipynb", *solutions())
-    wrong = CORE["tempered"].source(CORE["tempered"].mistakes[0].edits)
+    wrong = edited(cell(CORE["tempered"]), CORE["tempered"].mistakes[0].edits, "tempered")
     write(folder, "bob.ipynb", *solutions(tempered=wrong))
     write(folder, "eve.ipynb", *[opened(cell(exercise)) for exercise in CORE.values()])
     return folder

@@ -13,8 +13,8 @@ import pytest
 
 from minattn.__main__ import main
 from minattn.classroom import leaks
-from minattn.classroom.exercise import cell, edited, opened, solved
 from minattn.classroom.exercises import CORE
+from minattn.classroom.solutions import cell, edited, opened, solved
 
 pytestmark = pytest.mark.nbgrader
 pytest.importorskip("nbgrader")

@@ -5,6 +5,7 @@ import pytest
 
 from minattn.classroom import check
 from minattn.classroom.exercises import EXERCISES
+from minattn.classroom.solutions import reference, wrong
 from minattn.classroom.trial import FIRST, attempt
 from minattn.functions import softmax
 
@@ -105,7 +106,7 @@ def test_the_library_did_the_work():
 
 
 def test_the_solution_did_the_work():
-    assert check.tempered(lambda s, t: EXERCISES["tempered"].reference()(s, t)).outcome == "DELEGATED"
+    assert check.tempered(lambda s, t: reference(EXERCISES["tempered"])(s, t)).outcome == "DELEGATED"
 
 
 def measured(step, forward):
@@ -230,7 +231,7 @@ def test_a_prediction_is_kept():
 
 def test_what_is_to_be_mended_is_not_told():
     asked = EXERCISES["rnn_backward"]
-    given = asked.wrong(next(m for m in asked.mistakes if m.name == asked.broken))
+    given = wrong(asked, next(m for m in asked.mistakes if m.name == asked.broken))
     verdict = check.rnn_backward(given)
     assert verdict.names == (asked.broken,) and asked.broken not in str(verdict) and "still in it" in str(verdict)
 

@@ -8,8 +8,8 @@ pytest.importorskip("jupytext")
 
 from minattn.__main__ import main
 from minattn.classroom import leaks, nbgrader, shelf
-from minattn.classroom.exercise import BEGIN, END
 from minattn.classroom.exercises import CORE
+from minattn.classroom.solutions import BEGIN, END
 
 SMALL = "01"  # the quickest to run
 
