@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from minattn.threads import VARIABLES
+from minattn.threads import VARIABLES, cores
 
 AGREE, DISAGREE = 0, 1
 SECONDS, QUICK = 2.5, 0.3  # of turns a row
@@ -50,8 +50,7 @@ def add_arguments(parser):
 
 def main(arguments):
     """Race every row that was asked for and print the table -> 0, or 1 where the two sides disagree."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    number = min(2, cores) if arguments.threads is None else arguments.threads
+    number = min(2, cores()) if arguments.threads is None else arguments.threads
     if number < 1:
         raise ValueError(f"--threads must be at least 1 but is {number}")
     os.environ.update(dict.fromkeys(VARIABLES, str(number)))  # read by all that is loaded from here on, children too

@@ -6,7 +6,8 @@
     data("04_adding.json")         what took longer than a lesson, from the file that a script beside it has made
     check.tempered(tempered)       an exercise that answers: what holds, what does not, and what the mistake looks like
 
-`python -m minattn lessons` builds the notebooks, checks them, or copies them to where somebody wants to learn.
+`python -m minattn lessons` builds the notebooks, checks them, or copies them to where somebody wants to learn;
+`python -m minattn grade` grades a class.
 """
 
 from minattn.classroom import check

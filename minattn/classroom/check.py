@@ -33,11 +33,16 @@ class Check(NamedTuple):
             raise ValueError(f"there are hints 1 to {len(hints)}, not {number!r}")
         return Hint(hints[number - 1])
 
-    def points_of(self, function, possible, *, seed=0):
+    def points_of(self, function, possible):
         """Print what a check says, hidden properties without their reasons, and return the points, for nbgrader."""
-        verdict = attempt(self.exercise, function, seed, hidden=True)
+        verdict = attempt(self.exercise, function, hidden=True)
         print(verdict)
         return round(possible * verdict.earned, 2)
+
+    def __repr__(self):
+        """Nothing of the solution, when somebody types check.NAME and no more."""
+        name = self.exercise.name
+        return f"check.{name}({name}) tells whether it is right, check.{name}.hint(1) helps"
 
 
 class Hint(str):

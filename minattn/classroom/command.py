@@ -2,12 +2,12 @@
 
 import argparse
 import concurrent.futures
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from minattn.classroom import shelf
+from minattn.threads import cores
 
 HELP = """
 examples:
@@ -40,9 +40,7 @@ def add_arguments(parser):
             action.add_argument("folder", type=Path, metavar="DIR", help="where to; made if it is not there")
         action.add_argument("lessons", nargs="*", metavar="LESSON", help="a number or a name; all if none is given")
     for action in (build, check):
-        action.add_argument(
-            "--jobs", type=int, default=_cores(), metavar="N", help="lessons side by side (%(default)s)"
-        )
+        action.add_argument("--jobs", type=int, default=cores(), metavar="N", help="lessons side by side (%(default)s)")
     listed.add_argument("--exercises", action="store_true", help="each lesson's exercises too; * is graded")
     form = build.add_mutually_exclusive_group()
     form.add_argument("--student", dest="form", action="store_const", const="student", help="as students get them")
@@ -162,9 +160,8 @@ def _each(work, tasks, jobs, title, say):
                         print(f"{path.stem} fails, and its notebook stays as it was:\n{error}", file=sys.stderr)
                 bar.update()
         finally:
-            pool.shutdown(
-                wait=True, cancel_futures=True
-            )  # what has begun is finished or thrown away, never half written
+            # what has begun is finished or thrown away, never half written
+            pool.shutdown(wait=True, cancel_futures=True)
     return min(failed, 1)
 
 
@@ -176,7 +173,3 @@ def _changed(paths, since):
         return set(paths)
     numbers = {Path(line).name.removeprefix("make_")[:2] for line in told.stdout.splitlines()}
     return {path for path in paths if path.stem[:2] in numbers}
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

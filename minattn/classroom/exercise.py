@@ -32,12 +32,20 @@ class Property(NamedTuple):
 class Exercise(NamedTuple):
     """One function to write or to mend: `check.NAME(function)`.
 
-    name: of the function, or of a class that holds forward and backward; lesson: "07". draw(rng) -> {name: array or
-    number}, its arguments; of a backward, those of the forward that is given, whose arrays have gradients. extremes:
-    further such functions, for what is rare: a dead row, a repeated token. given: the forward whose backward is asked.
-    properties: beside those that all have. broken: the name of the mistake that is to be mended. may: functions of the
-    library that may be called. core: it is graded. mechanism: a class that holds forward and backward, as a file of
-    the library does; its last argument is the mask.
+    name: of the function, or of a class that holds forward and backward.
+    lesson: "07".
+    misconception: the wrong belief that it is after, as a sentence.
+    draw(rng) -> {name: array or number}: its arguments; of a backward, those of the forward that is given, whose
+        arrays have gradients.
+    properties: what must hold beside what is asked of all.
+    hints: three.
+    mistakes: those that people make.
+    given: the forward whose backward is asked.
+    broken: the name of the mistake that is to be mended.
+    extremes: further functions that draw, for what is rare: a dead row, a repeated token.
+    core: it is graded.
+    points: for all of it.
+    mechanism: a class with forward and backward, as a file of the library has them; its last argument is the mask.
     """
 
     name: str
@@ -50,7 +58,6 @@ class Exercise(NamedTuple):
     given: str = ""
     broken: str = ""
     extremes: tuple = ()
-    may: tuple = ()
     core: bool = False
     points: int = 10
     mechanism: bool = False
@@ -69,7 +76,7 @@ class Exercise(NamedTuple):
         """The numbers of one student are the same every time, and others than those of the next."""
         return np.random.default_rng([seed, zlib.crc32(self.name.encode())])
 
-    def __hash__(self):
+    def __hash__(self):  # what is built of a solution is kept, and dicts of edits have no hash
         return hash(self.name)
 
 
@@ -88,16 +95,14 @@ class Prediction(NamedTuple):
     hints = ("Say what you expect: nothing depends on it, and the lesson shows it right below.",)
     choices = property(lambda self: ", ".join(f'"{letter}"' for letter in self.replies))
 
-    def __hash__(self):
-        return hash(self.name)
-
 
 def sizes(rng, letters):
-    """A size for each letter, all different, none below 2: no axis can be mistaken for another."""
+    """As many sizes as letters, all different, none below 2: no axis can be mistaken for another."""
     return [int(n) for n in 2 + rng.permutation(max(6, len(letters)))[: len(letters)]]
 
 
 def unknown(name, known):
     """What to say where no exercise is called so."""
-    near = difflib.get_close_matches(name, known, 3) or sorted(known)
-    return f"no exercise is called {name}: did you mean {', '.join(near)}?"
+    near = difflib.get_close_matches(name, known, 3)
+    rest = f"did you mean {' or '.join(near)}?" if near else "python -m minattn lessons list --exercises names them all"
+    return f"no exercise is called {name}: {rest}"

@@ -1,7 +1,6 @@
 """python -m minattn grade: a class's notebooks in, points and feedback out."""
 
 import argparse
-import os
 from pathlib import Path
 
 HELP = """
@@ -19,8 +18,8 @@ outcomes:
   OK, WRONG (with what the mistake looks like), NOT IMPLEMENTED, DELEGATED (a library did the work), NUMERICAL (a
   gradient by differences), TIMEOUT, CRASHED, ENVIRONMENT (something is missing here; it is not the student's fault)
 
-Each submission runs in a process of its own, in an empty folder, with limits of time, memory and output; on Windows
-with a limit of time alone. Its files and its network are NOT shut off: a submission can read what you can read. To
+Each submission runs in a process of its own, in an empty folder, with limits of time, memory, files and output; on
+Windows without those of memory and files. Its files and its network are NOT shut off: a submission can read what you can read. To
 shut them off, run the grading in a container:
   docker run --rm --network none -v "$PWD:/work" -w /work IMAGE python -m minattn grade submissions
 with an IMAGE in which minattn is installed.
@@ -31,6 +30,7 @@ exit status: 0 graded, whatever the grades; 2 nothing was graded, and why; 130 i
 
 def add_arguments(parser):
     from minattn.classroom.grading import Limits
+    from minattn.threads import cores
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
@@ -44,7 +44,7 @@ def add_arguments(parser):
         metavar="NAME",
         help="exercises by name, lessons by number, core or all (%(default)s)",
     )
-    parser.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="side by side (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="side by side (%(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=usual.seconds, metavar="S", help="for each exercise (%(default)g)"
     )
@@ -54,9 +54,7 @@ def add_arguments(parser):
 
 
 def main(arguments):
-    """Grade -> 0, or 2 where this environment cannot."""
-    import sys
-
+    """Grade -> 0; NoGrades where this environment cannot."""
     from tqdm import tqdm
 
     from minattn.classroom import feedback, grading, submission
@@ -81,12 +79,7 @@ def main(arguments):
             bar.set_postfix_str(f"{student.student}: {student.points:g} of {student.possible:g}", refresh=False)
             bar.update()
 
-        try:
-            students = grading.grade(submissions, names, arguments.out, limits, arguments.jobs, told)
-        except grading.NoGrades as error:
-            bar.close()
-            print(f"minattn grade: {error}", file=sys.stderr)
-            return 2
+        students = grading.grade(submissions, names, arguments.out, limits, arguments.jobs, told)
     feedback.write(students, arguments.out)
     print(feedback.summary(students))
     kept = f", {again} of them graded before" if again else ""
@@ -109,7 +102,3 @@ def chosen(asked):
         else:
             raise ValueError(unknown(one, EXERCISES))
     return [name for name in EXERCISES if name in found]
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ where it was. The same inputs give the same grades: sizes and numbers come from 
 """
 
 import concurrent.futures
+import functools
 import hashlib
 import json
 import os
@@ -16,11 +17,11 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import NamedTuple
 
-from minattn.classroom import exercise, properties, shelf, solutions, submission, trial, watch, worker
+from minattn.classroom import shelf, submission
 from minattn.classroom.exercises import EXERCISES
+from minattn.classroom.handed_in import SOLVED
 from minattn.classroom.verdict import CRASHED, ENVIRONMENT, OK, TIMEOUT, WRONG_ANSWER
 from minattn.threads import VARIABLES
 from minattn.weights import replace
@@ -30,14 +31,14 @@ PATIENCE = 3  # times its processor time may pass on the clock
 
 
 class Limits(NamedTuple):
-    """Of each exercise of each submission: seconds of processor time, bytes of memory, characters of output."""
+    """Seconds of processor time and characters printed, for each exercise; bytes of memory, for each process."""
 
     seconds: float = 10
     memory: int = 2 * 2**30
     output: int = 100_000
 
 
-class NoGrades(Exception):
+class NoGrades(ValueError):
     """This environment cannot grade: nobody gets a 0 for it."""
 
 
@@ -60,11 +61,9 @@ class Student(NamedTuple):
 
 def grade(submissions, names, folder, limits, jobs, told):
     """Grade all -> [Student] in order; told(student, anew) as each is done. Raises NoGrades before anyone is graded."""
-    kept, asked = folder / "students", [submission.Submission(*s) for s in submissions]
-    files = _files_of(asked)
-    done, open_ones = {}, []
-    for one in asked:
-        path, key = kept / files[one.student], _key(one, names, limits)
+    kept, done, open_ones = folder / "students", {}, []
+    for one in submissions:
+        path, key = kept / f"{file_of(one.student)}.json", _key(one, names, limits)
         before = _read(path, key)
         if before is None:
             open_ones.append((one, path, key))
@@ -88,16 +87,17 @@ def grade(submissions, names, folder, limits, jobs, told):
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-    return [done[one.student] for one in asked]
+    return [done[one.student] for one in submissions]
 
 
 def prove(names, limits):
     """The solutions themselves must get all points here, or NoGrades."""
-    solved = run(submission.Submission(worker.SOLVED, ()), names, limits)
+    solved = run(submission.Submission(SOLVED, ()), names, limits)
     for name, result in solved.results.items():
         if result["outcome"] != OK:
+            why = result.get("said") or "; ".join(mark["name"] for mark in result["marks"] if not mark["passed"])
             raise NoGrades(
-                f"nothing was graded: here even the solution of {name} is {result['outcome']} ({result['said']}). "
+                f"nothing was graded: here even the solution of {name} is {result['outcome']} ({why}). "
                 f"Is {sys.executable} the Python in which minattn is installed? Try: python -m minattn lessons list"
             )
 
@@ -241,29 +241,21 @@ def _key(one, names, limits):
     return digest.hexdigest()
 
 
+@functools.cache
 def _machinery():
     """The code that grades, and the exercises: where it has changed, grades may have."""
-    modules = [Path(m.__file__) for m in (exercise, properties, solutions, submission, trial, watch, worker)]
-    texts = [*modules, *sorted((shelf.PACKAGE / "classroom" / "exercises").glob("*.py")), *shelf.lessons()]
+    rooms = [shelf.PACKAGE / name for name in ("classroom", "gradcheck")]
+    texts = [*(path for room in rooms for path in sorted(room.rglob("*.py"))), *shelf.lessons()]
     digest = hashlib.sha256()
     for path in texts:
         digest.update(path.read_bytes())
     return digest.digest()
 
 
-def _files_of(submissions):
-    """{student: a file name of letters that every system takes}, all different."""
-    found = {}
-    for one in submissions:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", one.student).strip("._") or "student"
-        tail = "" if plain == one.student else "-" + hashlib.sha256(one.student.encode()).hexdigest()[:8]
-        found[one.student] = f"{plain[:60]}{tail}.json"
-    return found
-
-
 def file_of(student):
-    """The name of a student's files, without its end."""
-    return _files_of([submission.Submission(student, ())])[student].removesuffix(".json")
+    """The name of a student's files without its end: letters that every system takes, other ones for every student."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", student).strip("._")[:60] or "student"
+    return plain if plain == student else f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
 
 
 def _read(path, key):

@@ -17,7 +17,7 @@ SHORT = 12  # characters without spaces
 TELLS_NOTHING = re.compile(r"(return)?[\w,()=]*")  # names alone: return dquery, dkey
 
 
-class Leak(Exception):
+class Leak(ValueError):
     """A line that students must not see is in what they get."""
 
 

@@ -12,7 +12,7 @@ import re
 
 from minattn.classroom import leaks, shelf
 from minattn.classroom.leaks import HIDDEN
-from minattn.classroom.solutions import BEGIN, exercises_in, opened
+from minattn.classroom.solutions import exercises_in, opened
 
 ASSIGNMENT = "attention"
 CONFIG = """import minattn.classroom.exercises  # where this is missing, grading must fail and not give everybody 0
@@ -57,7 +57,7 @@ def _assignment(path):
         if cell.cell_type == "markdown":
             prose = cell
             continue
-        asked = [e for e in exercises_in(cell.source) if e.core] if BEGIN in cell.source else []
+        asked = [e for e in exercises_in(cell.source) if e.core]
         if asked:
             cells += [prose, *_cells(cell, asked[0])]
     if not cells:

@@ -71,21 +71,14 @@ def find(paths):
     submissions, taken = [], set()
     for name, files in sorted(found, key=lambda one: bool(COPIES.search(one[0]))):  # a copy after what it is a copy of
         student = COPIES.sub("", name).strip() or name
-        note = "" if student == name else f"the name {name} looks like a copy's: taken for {student}"
-        if student.lower() in taken:  # on some systems files differ in more than capitals
-            note = f"somebody else handed in as {student}: this one is {name}"
-            student = next(s for s in _more_names(name) if s.lower() not in taken)
+        note = "" if student == name else f"{name} looks like a copy: graded as {student}"
+        if student.lower() in taken:  # where files differ in capitals alone, some systems keep one of them
+            other, names = student, (name, *(f"{name} {number}" for number in range(2, len(found) + 2)))
+            student = next(s for s in names if s.lower() not in taken)
+            note = f"{other} has handed in already: this one is graded as {student}"
         taken.add(student.lower())
         submissions.append(Submission(student, files, note))
     return sorted(submissions)
-
-
-def _more_names(name):
-    yield name
-    number = 2
-    while True:
-        yield f"{name} {number}"
-        number += 1
 
 
 def _files(folder):

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-DOES_IT = ("minattn", "torch", "jax", "jaxlib", "tensorflow", "keras", "autograd", "scipy.special", "cupy")
+LIBRARIES = ("minattn", "torch", "jax", "jaxlib", "tensorflow", "keras", "autograd", "scipy.special", "cupy")
 OFTEN = 3  # forward is called so often within one backward only by who takes differences
 STEPS = 1e-8, 1e-2  # what people take for h
 
@@ -16,8 +16,8 @@ STEPS = 1e-8, 1e-2  # what people take for h
 class Watch:
     """The function, watched. foreign: whose functions it called; differences: how it took differences, or ""."""
 
-    def __init__(self, function, may=(), forward=""):
-        self.function, self.may, self.forward = function, {*may}, forward
+    def __init__(self, function, forward=""):
+        self.function, self.forward = function, forward
         self.foreign, self.differences, self._calls = set(), "", 0
 
     def __call__(self, *args, **options):
@@ -27,18 +27,19 @@ class Watch:
             result = self.function(*args, **options)
         finally:
             sys.setprofile(before)
+        # (dx,) is dx: both are taken for the gradient of the one input that there is
         return result[0] if isinstance(result, tuple | list) and len(result) == 1 else result
 
     def _see(self, frame, event, called):
         module, name = frame.f_globals.get("__name__") or "", frame.f_code.co_name
         if event == "call":
-            if _does_it(module) and name not in self.may and not _does_it(frame.f_back.f_globals.get("__name__") or ""):
+            if _is_library(module) and not _is_library(frame.f_back.f_globals.get("__name__") or ""):
                 self.foreign.add(f"{module}.{name}")
             elif self.forward and module.split(".")[0] != "numpy":
                 self._count(frame, name)
-        elif event == "c_call" and not _does_it(module):
+        elif event == "c_call" and not _is_library(module):
             owner = getattr(called, "__module__", None) or type(getattr(called, "__self__", None)).__module__
-            if isinstance(owner, str) and _does_it(owner):
+            if isinstance(owner, str) and _is_library(owner):
                 self.foreign.add(f"{owner}.{getattr(called, '__name__', '?')}")
 
     def _count(self, frame, name):
@@ -50,11 +51,11 @@ class Watch:
             self.differences = f"backward calls {name} with complex numbers"
 
 
-def _does_it(module):
+def _is_library(module):
     """Is this one of the libraries? The classroom's own code is none, but for the solutions."""
     if module.startswith("minattn.classroom"):
         return module == "minattn.classroom.solutions"
-    return any(module == home or module.startswith(f"{home}.") for home in DOES_IT)
+    return any(module == home or module.startswith(f"{home}.") for home in LIBRARIES)
 
 
 def looks_like_differences(function):
@@ -71,7 +72,7 @@ def looks_like_differences(function):
         used += [cell.cell_contents for cell in getattr(one, "__closure__", None) or ()]
         numbers = [*code.co_consts, *used, *(getattr(one, "__defaults__", None) or ())]
         open_ones += [part for part in code.co_consts if hasattr(part, "co_code")]
-        open_ones += [part for part in used if hasattr(part, "__code__") and not _does_it(part.__module__ or "")]
+        open_ones += [part for part in used if hasattr(part, "__code__") and not _is_library(part.__module__ or "")]
         loops |= any(instruction.opname == "FOR_ITER" for instruction in dis.get_instructions(code))
         steps |= any(isinstance(number, float) and STEPS[0] <= number <= STEPS[1] for number in numbers)
     return loops and steps

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from minattn.classroom import check, shelf
+from minattn.classroom.diagnosis import result, same_everywhere
 from minattn.classroom.exercises import CORE, EXERCISES
 from minattn.classroom.solutions import BEGIN, cell, opened, reference, stub, wrong
-from minattn.classroom.trial import Trial, _all_same, _results, as_function, attempt, predicted
+from minattn.classroom.trial import Trial, attempt, predicted
 
 LESSONS = sorted(shelf.BESIDE.glob("[0-9][0-9]_*.py"))
 WRITTEN = {name: e for name, e in EXERCISES.items() if e.kind != "predict"}
@@ -57,10 +58,10 @@ def test_no_two_mistakes_are_the_same(name):
     cases = [case for more in range(3) for case in trial.cases(trial.rng(more))]
     functions = [reference(exercise), *(wrong(exercise, mistake) for mistake in exercise.mistakes)]
     with np.errstate(all="ignore"):
-        results = [[_results(as_function(exercise, f), trial, case) for case in cases] for f in functions]
+        results = [[result(trial.as_function(f), trial, case) for case in cases] for f in functions]
     for i, one in enumerate(results):
         for other in results[:i]:
-            assert not _all_same([one, []], [other, []])
+            assert not same_everywhere(one, other)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -81,7 +81,7 @@ def test_a_page_shows_no_hidden_test(group, tmp_path):
     students = [graded(group / "bob.ipynb")]
     feedback.write(students, tmp_path)
     page = (tmp_path / "feedback" / "bob.html").read_text(encoding="utf-8")
-    assert "right on further numbers" in page and "softmax over the queries" in page and "A hint:" in page
+    assert "right on other numbers" in page and "softmax over the queries" in page and "A hint:" in page
     hidden = [mark for r in students[0].results.values() for mark in r["marks"] if mark["hidden"]]
     assert len(hidden) == 2 and not any(mark["said"] for mark in hidden)
     assert not re.search(r"off by|src=|href=|<script", page)

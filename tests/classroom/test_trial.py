@@ -46,7 +46,7 @@ def test_what_is_wrong_has_a_name():
     assert not verdict and verdict.outcome == "WRONG" and 0 < verdict.earned < 1
     assert verdict.names == ("softmax over the queries",)  # and no peak was subtracted, which another line tells
     text = str(verdict)
-    assert "WRONG weights sum to 1: the weights of row [0, 0] sum to" in text and "hint(1)" in text
+    assert "WRONG weights sum to 1: weights[0, :, 0] sum to" in text and "hint(1)" in text
     with pytest.raises(AssertionError, match="weights sum to 1"):
         verdict.assert_ok()
     page = verdict._repr_html_()
@@ -214,7 +214,7 @@ def test_hints_and_names():
         check.tempered.hint(4)
     with pytest.raises(AttributeError, match="did you mean tempered"):
         check.temperd  # noqa: B018
-    with pytest.raises(TypeError, match=r"check.tempered\(tempered\), but got a ndarray: is it called already"):
+    with pytest.raises(TypeError, match=r"check.tempered\(tempered\), but ndarray came, a result"):
         check.tempered(np.ones(3))
     assert "tempered" in dir(check)
 

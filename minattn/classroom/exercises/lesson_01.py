@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law, stable
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
+from minattn.classroom.properties import stable
 
 QUERY_LENGTH = "query / np.sqrt((query**2).sum(axis=-1, keepdims=True))"
 KEY_LENGTH = "keys / np.sqrt((keys**2).sum(axis=-1, keepdims=True))"
@@ -95,16 +95,16 @@ EXERCISES = (
     Exercise(
         "softened",
         "01",
-        "a long key is not a more similar one",
+        "a longer key is a more similar one",
         _entries,
         (
-            law("the length of a query does not matter", _length_of("query")),
-            law("the length of a key does not matter", _length_of("keys")),
-            law("at sharpness 0 it is the average", _average_at_zero),
-            law("sharp enough, it is a dictionary", _dictionary_when_sharp),
-            law("two keys at right angles get their shares", _two_at_right_angles),
-            law("equal values come back", _an_average),
-            law("each query is answered by itself", _each_by_itself),
+            Property("the length of a query does not matter", _length_of("query")),
+            Property("the length of a key does not matter", _length_of("keys")),
+            Property("at sharpness 0 it is the average", _average_at_zero),
+            Property("sharp enough, it is a dictionary", _dictionary_when_sharp),
+            Property("two keys at right angles get their shares", _two_at_right_angles),
+            Property("equal values come back", _an_average),
+            Property("each query is answered by itself", _each_by_itself),
             stable("sharpness", title="stable at a sharpness of ten thousand"),
         ),
         hints=(

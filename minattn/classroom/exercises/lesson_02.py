@@ -35,7 +35,7 @@ EXERCISES = (
     Exercise(
         "gained_linear_backward",
         "02",
-        "over which axes the gradient of a bias is summed",
+        "a bias is always summed over all axes but the last",
         _gained,
         hints=(
             "Two lines of forward, in reverse: first out = gain * product + bias, which gives three gradients, then "
@@ -47,7 +47,7 @@ EXERCISES = (
         ),
         mistakes=(
             Mistake(
-                "linear: the bias's gradient is averaged",
+                "the bias's gradient is averaged",
                 {DBIAS: "dout.mean(axis=(0, 2))[:, None]"},
                 "A bias moves everything that it was added to, and hears from each of them: a sum. If the loss is a "
                 "mean, its division is in dout already.",
@@ -101,14 +101,14 @@ EXERCISES = (
     Exercise(
         "squared_loss_backward",
         "02",
-        "a mean divides by how many numbers there are, not by how many rows",
+        "a mean divides by the number of rows",
         _regression,
         hints=(
             "The last line undoes difference = x @ W + b - y. If something were wrong there, one of the four gradients "
             "would be wrong alone. Are they?",
             "All four are too large by the same factor. Take B = 1 and V = 2 and write the loss down: how far does it "
             "move with the first difference?",
-            "mean() adds B * V squares, and divides by how many it has added. len(difference) is another number.",
+            "mean() adds B * V squares, and divides by how many it has added. len(difference) is a different number.",
         ),
         mistakes=(
             Mistake(
@@ -157,11 +157,11 @@ EXERCISES = (
             "Write both with indices, for M = 2: which out does x[b, i] move by way of W, and with which number of W? "
             "Forward takes x[b, i] times W[i, j] to out[b, j].",
             "dx[b, i] sums dout[b, j] over j, with W[i, j]; dW[i, j] sums x[b, i] times dout[b, j] over b. In which of "
-            "the two products does which array have to be turned round?",
+            "the two products does which array have to be transposed?",
         ),
         mistakes=(
             Mistake(
-                "both products are turned round",
+                "both products are transposed",
                 {"dout @ W.T": "dout @ W", "-x.T @ dout": "-dout.T @ x"},
                 "With W as wide as high, W and its transpose fit equally well, and so do both orders of the other "
                 "product. Wherever a matrix may be square, shapes say nothing: write the sums.",
@@ -194,6 +194,6 @@ EXERCISES = (
             ),
         ),
         given="leftover",
-        broken="both products are turned round",
+        broken="both products are transposed",
     ),
 )

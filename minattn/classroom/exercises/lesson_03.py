@@ -36,7 +36,7 @@ EXERCISES = (
     Exercise(
         "leaky_backward",
         "03",
-        "a state is read by the next step in two places, and all of its gradients add",
+        "a state has one way to the next step",
         _sequences,
         hints=(
             "It is the backward of Derive: from the last step to the first, with one array that carries what later "
@@ -65,7 +65,7 @@ EXERCISES = (
                 "The state before stands inside tanh too: a gradient comes back by W_hidden.",
             ),
             Mistake(
-                "rnn: W_hidden is not transposed in backward",
+                "W_hidden is not transposed in backward",
                 {"dtotal @ W_hidden.T": "dtotal @ W_hidden"},
                 "Forward takes hidden @ W_hidden, so backward takes the transpose: W_hidden is square, and no shape "
                 "complains.",
@@ -88,7 +88,7 @@ EXERCISES = (
                 "new one by the leak.",
             ),
             Mistake(
-                "rnn: W_input's gradient is assigned at each step, not added",
+                "W_input's gradient is assigned at each step, not added",
                 {"dW_input += ": "dW_input = "},
                 "The loop comes to the first step last, and that alone is left: += where the gradient of every step is "
                 "added.",

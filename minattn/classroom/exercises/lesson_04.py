@@ -30,7 +30,7 @@ EXERCISES = (
     Exercise(
         "coupled_backward",
         "04",
-        "a gate that is used twice hears twice, and the cell hears from what it shows and from what it keeps",
+        "a gate that is used twice has one gradient",
         _step,
         hints=(
             "Three lines of forward, from the last to the first: hidden, new, and the three gates. new is used twice: "
@@ -43,18 +43,18 @@ EXERCISES = (
         ),
         mistakes=(
             Mistake(
-                "lstm: the cell does not hear the next step",
+                "the cell does not hear the next step",
                 {"dnew + dhidden * o": "dhidden * o"},
                 "The cell is used twice, shown now and kept for later: the gradient that has come to new itself is "
                 "lost.",
             ),
             Mistake(
-                "lstm: the cell does not hear what it shows",
+                "the cell does not hear what it shows",
                 {"dnew + dhidden * o * (1 - shown**2)": "dnew"},
                 "The hidden state is made from the cell: its gradient goes on into the cell.",
             ),
             Mistake(
-                "lstm: the slope of tanh is taken at the cell",
+                "the slope of tanh is taken at the cell",
                 {"(1 - shown**2)": "(1 - new**2)"},
                 "1 - y^2 is the slope of tanh where y is its result: y is tanh(new), not new.",
             ),
@@ -74,17 +74,17 @@ EXERCISES = (
                 "The offer g was multiplied by 1 - f, so its gradient is.",
             ),
             Mistake(
-                "lstm: the cell's gradient passes the forget gate unchanged",
+                "the cell's gradient passes the forget gate unchanged",
                 {"dcell = dnew * f": "dcell = dnew"},
                 "The old cell was multiplied by the forget gate, so its gradient is.",
             ),
             Mistake(
-                "lstm: the candidate has the slope of a sigmoid",
+                "the candidate has the slope of a sigmoid",
                 {"dg * (1 - g**2)": "dg * g * (1 - g)"},
                 "What is offered is no gate: it went through tanh.",
             ),
             Mistake(
-                "lstm: gates in another order in backward",
+                "gates in another order in backward",
                 {TOTAL: "[df * f * (1 - f), do * o * (1 - o), dg * (1 - g**2)]"},
                 "total holds the three in one order, f g o, and both passes have to keep it.",
             ),

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _batch(rng, lengths):
@@ -95,13 +94,13 @@ EXERCISES = (
     Exercise(
         "shifted",
         "05",
-        "where START, END and PAD stand in the two targets",
+        "what the decoder reads and what it should say is the same row",
         _tokens,
         (
-            law("START once before, END once behind", _ends),
-            law("PAD behind a row and nowhere else", _padding),
-            law("the two stand one step apart", _one_step_apart),
-            law("what stands behind a row does not matter", _behind_a_row),
+            Property("START once before, END once behind", _ends),
+            Property("PAD behind a row and nowhere else", _padding),
+            Property("the two stand one step apart", _one_step_apart),
+            Property("what stands behind a row does not matter", _behind_a_row),
         ),
         hints=(
             "Write one short row of a longer batch on paper, both targets below each other, as in the lesson's "

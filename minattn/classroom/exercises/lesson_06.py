@@ -18,7 +18,7 @@ EXERCISES = (
     Exercise(
         "shared_additive_backward",
         "06",
-        "what was used in several places gets the sum of its gradients",
+        "a weight used in several places has the gradient of one of them",
         _asked,
         hints=(
             "Go back in the order of Derive, steps 3 to 6: the dot product with v, the tanh, the sum inside the tanh, "
@@ -42,12 +42,12 @@ EXERCISES = (
                 "The keys went through W as well as the query: what comes back on both ways is added.",
             ),
             Mistake(
-                "additive: dquery is averaged over the keys",
+                "dquery is averaged over the keys",
                 {"dinside.sum(axis=1)": "dinside.mean(axis=1)"},
                 "The query was repeated for every key: what forward repeats, backward sums.",
             ),
             Mistake(
-                "additive: the vector v is left out in backward",
+                "the vector v is left out in backward",
                 {"dscores[..., None] * v": "dscores[..., None] * np.ones_like(v)"},
                 "v weighs the hidden features into one score, so it weighs what goes back to each of them.",
             ),
@@ -59,7 +59,7 @@ EXERCISES = (
             Mistake(
                 "tanh's slope is 1 - out",
                 {"dhidden * (1 - hidden**2)": "dhidden * (1 - hidden)"},
-                "The result enters squared: tanh falls off alike on both sides.",
+                "The result enters squared: tanh has the same slope on both sides.",
             ),
             Mistake(
                 "W is reshaped, not transposed, in backward",
@@ -67,7 +67,7 @@ EXERCISES = (
                 "A reshape gives the shape of the transpose and other numbers in it: rows are cut, not turned.",
             ),
             Mistake(
-                "linear: the bias's gradient is averaged",
+                "the bias's gradient is averaged",
                 {"dasked.sum(axis=0)": "dinside.mean(axis=(0, 1))"},
                 "The same b was added at every key of every sequence: its gradient is their sum, not their mean.",
             ),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law, rows_sum_to_one, stable
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
+from minattn.classroom.properties import stable, sum_to_one
 
 
 def _scores(rng):
@@ -19,7 +19,9 @@ def _far_apart(rng):
 def _at_one(trial):
     scores = np.log([[[0.2], [0.3], [0.5]]])
     weights = np.ravel(trial.call({"scores": scores, "temperature": 1.0}))
-    return "" if np.allclose(weights, [0.2, 0.3, 0.5]) else "log(0.2), log(0.3), log(0.5) should be 0.2, 0.3, 0.5 at 1"
+    if np.allclose(weights, [0.2, 0.3, 0.5]):
+        return ""
+    return "at temperature 1 the scores log(0.2), log(0.3), log(0.5) should have the weights 0.2, 0.3, 0.5"
 
 
 def _warmer_is_flatter(trial):
@@ -51,13 +53,13 @@ EXERCISES = (
     Exercise(
         "tempered",
         "07",
-        "over which axis the softmax runs",
+        "a softmax runs along the last axis",
         _scores,
         (
-            rows_sum_to_one(axis=1),
+            sum_to_one(axis=1),
             stable("scores"),
-            law("temperature 1 changes nothing", _at_one),
-            law("warmer is flatter", _warmer_is_flatter),
+            Property("temperature 1 changes nothing", _at_one),
+            Property("warmer is flatter", _warmer_is_flatter),
         ),
         hints=(
             "Three steps: what temperature does to scores, what makes shares of them, what makes shares sum to 1.",
@@ -104,7 +106,7 @@ EXERCISES = (
             Mistake(
                 "the temperature divides the scores but not the peak",
                 {"(scores - peak) / temperature": "scores / temperature - peak"},
-                "No weight changes as long as all is finite, but exp may underflow to 0 everywhere, and 0 / 0 is nan.",
+                "No weight changes as long as all is finite, but exp may underflow to 0 everywhere, and 0 / 0 is NaN.",
             ),
         ),
         extremes=(_far_apart,),
@@ -113,7 +115,7 @@ EXERCISES = (
     Exercise(
         "tempered_backward",
         "07",
-        "the Jacobian of a softmax is not diagonal",
+        "a score moves its own weight alone",
         _tempered,
         hints=(
             "Go back through the forward: first exp and the division by the sum, together, then the temperature.",

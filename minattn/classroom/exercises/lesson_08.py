@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law, stable
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
+from minattn.classroom.properties import stable
 
 LOUD = 3e8  # a score that must not matter
 
@@ -64,7 +64,7 @@ def _never_matters(trial):
     for there in (1e9, -1e9, np.nan):
         other = np.asarray(trial.call(drawn | {"scores": np.where(drawn["mask"], drawn["scores"], there)}))
         if not np.allclose(before, other, rtol=0, atol=1e-12):
-            return f"with {there:g} in the hidden places, the weights are others"
+            return f"with {there:g} in the hidden places, the weights change"
     return ""
 
 
@@ -73,7 +73,7 @@ def _low_scores(trial):
     before = np.asarray(trial.call(drawn | {"scores": drawn["scores"] + np.where(drawn["mask"], 4e9, 0)}))
     if np.allclose(before, np.asarray(trial.call(drawn)), rtol=0, atol=1e-12):
         return ""
-    return "all scores that may be seen are 4e9 lower, and the weights are others"
+    return "all scores that may be seen are 4e9 lower, and the weights change"
 
 
 def _twice(trial):
@@ -120,23 +120,23 @@ EXERCISES = (
     Exercise(
         "masked",
         "08",
-        "hidden scores still have a say",
+        "a large negative number is as good as a mask",
         _half_hidden,
         (
-            law("weights sum to 1 where something may be seen", _sums),
-            law("hidden places have weight 0", _hidden_is_zero),
-            law("a row that may look at nothing has weights 0", _dead_row),
-            law("what is hidden does not matter", _never_matters),
-            law("low scores are scores", _low_scores),
-            law("at temperature 1 the shares are as they should be", _at_one),
-            law("scores and temperature twice as large change nothing", _twice),
+            Property("weights sum to 1 where something may be seen", _sums),
+            Property("hidden places have weight 0", _hidden_is_zero),
+            Property("a row that may look at nothing has weights 0", _dead_row),
+            Property("what is hidden does not matter", _never_matters),
+            Property("low scores are scores", _low_scores),
+            Property("at temperature 1 the shares are as they should be", _at_one),
+            Property("scores and temperature twice as large change nothing", _twice),
             stable("scores"),
         ),
         hints=(
             "A hidden score should be one whose exp is exactly 0. Which number is that? Make it so before anything is "
             "compared or summed.",
             "The largest score of a row is to be the largest of those that may be seen. In a row without any, it is "
-            "-inf, and -inf less -inf is NaN: give such a row another peak, and another sum to divide by.",
+            "-inf, and -inf minus -inf is NaN: give such a row another peak, and another sum to divide by.",
             "np.where(mask, ..., -np.inf) first. mask.any(axis=-1, keepdims=True) says which rows may see something; "
             "np.where of that chooses the peak or 0, and later the sum or 1.",
         ),
@@ -193,7 +193,7 @@ EXERCISES = (
                 "changes nothing but that.",
             ),
             Mistake(
-                "fully masked row is nan",
+                "fully masked row is NaN",
                 {"mask.any(axis=-1, keepdims=True)": "True"},
                 "A row with nothing to look at has no largest score and a sum of 0, and 0 / 0 is NaN.",
             ),
@@ -220,7 +220,7 @@ EXERCISES = (
     Exercise(
         "self_attention_backward",
         "08",
-        "x is read three times",
+        "x has one gradient, though it is read three times",
         _sequence,
         hints=(
             "Give each of the three places of x a name of its own, query, key and value, and take the gradients as if "
@@ -232,17 +232,17 @@ EXERCISES = (
         ),
         mistakes=(
             Mistake(
-                "query is key is value: the query's branch is dropped",
+                "the query's branch is dropped",
                 {"dquery + dkey + dvalue": "dkey + dvalue"},
                 "In self-attention x is query, key and value: it hears all three.",
             ),
             Mistake(
-                "query is key is value: the key's branch is dropped",
+                "the key's branch is dropped",
                 {"dquery + dkey + dvalue": "dquery + dvalue"},
                 "In self-attention x is query, key and value: it hears all three.",
             ),
             Mistake(
-                "query is key is value: the value's branch is dropped",
+                "the value's branch is dropped",
                 {"dquery + dkey + dvalue": "dquery + dkey"},
                 "In self-attention x is query, key and value: it hears all three.",
             ),

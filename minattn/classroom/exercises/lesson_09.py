@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _slopes(rng):
@@ -38,7 +37,7 @@ def _own_place(trial):
     for drawn in trial.cases():
         bias = _bias(trial, drawn)
         if bias is None:
-            return "it has another shape"
+            return "it has the wrong shape"
         for t in range(drawn["T"]):
             for s in range(drawn["S"]):
                 if (drawn["offset"] + t == s) != bool((bias[:, t, s] == 0).all()):
@@ -52,7 +51,7 @@ def _as_within(trial):
     every = _bias(trial, drawn | {"T": drawn["T"] + drawn["offset"], "offset": 0})
     some = _bias(trial, drawn)
     if every is None or some is None:
-        return "it has another shape"
+        return "it has the wrong shape"
     same = np.allclose(every[:, drawn["offset"] :], some, rtol=0, atol=1e-12)
     return "" if same else "queries from the offset on should have the same bias as the same queries asked with all"
 
@@ -64,7 +63,7 @@ def _one_side(trial):
         slopes[:, side] = 0
         bias = _bias(trial, drawn | {"slopes": slopes})
         if bias is None:
-            return "it has another shape"
+            return "it has the wrong shape"
         at = free(np.arange(drawn["S"]), drawn["offset"] + np.arange(drawn["T"])[:, None])
         if not (bias[:, at] == 0).all():
             return f"a slope of 0 for the {name} should leave no bias there"
@@ -76,7 +75,7 @@ def _steps(trial):
     drawn = trial.drawn | {"T": 1, "offset": 0, "S": 6}
     bias = _bias(trial, drawn)
     if bias is None:
-        return "it has another shape"
+        return "it has the wrong shape"
     falls = np.diff(bias[:, 0], axis=-1)
     return "" if np.allclose(falls, falls[:, :1], rtol=0, atol=1e-12) else "each step should cost as much as the first"
 
@@ -99,14 +98,14 @@ EXERCISES = (
     Exercise(
         "distance_bias",
         "09",
-        "where the queries stand, and what is nearer",
+        "the first query stands beside the first key",
         _slopes,
         (
-            law("no bias is above 0, none is infinite", _never_above_zero),
-            law("a key at the query's own place costs nothing", _own_place),
-            law("queries asked later have the same bias", _as_within),
-            law("a slope of 0 leaves its direction free", _one_side),
-            law("each step costs the same", _steps),
+            Property("no bias is above 0, none is infinite", _never_above_zero),
+            Property("a key at the query's own place costs nothing", _own_place),
+            Property("queries asked later have the same bias", _as_within),
+            Property("a slope of 0 leaves its direction free", _one_side),
+            Property("each step costs the same", _steps),
         ),
         hints=(
             "First two lists of places, of the T queries and of the S keys. Which of them does the offset move?",

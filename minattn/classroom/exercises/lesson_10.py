@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Property, sizes
 
 
 def _wide(rng):
@@ -26,10 +25,10 @@ def _own_features(trial):
         other[..., m] += 1
         after = _heads(trial, other)
         if before is None or after is None:
-            return "it has another shape"
+            return "it has the wrong shape"
         moved = np.flatnonzero((after != before).any(axis=(0, 2, 3)))
         if list(moved) != [m % H]:
-            return f"feature {m} of {x.shape[-1]} is seen by the heads {[int(h) for h in moved]}, of {H}"
+            return f"feature {m} should change one of {H} heads, but changes the heads {moved.tolist()}"
     return ""
 
 
@@ -41,10 +40,10 @@ def _own_time(trial):
         other[:, t] += 1
         after = _heads(trial, other)
         if before is None or after is None:
-            return "it has another shape"
+            return "it has the wrong shape"
         moved = np.flatnonzero((after != before).any(axis=(0, 1, 3)))
         if list(moved) != [t]:
-            return f"what stood at step {t} is found at the steps {[int(step) for step in moved]}"
+            return f"step {t} of x should reach step {t} alone, but changes the steps {moved.tolist()}"
     return ""
 
 
@@ -52,7 +51,7 @@ def _in_their_order(trial):
     x = np.broadcast_to(np.arange(float(trial.drawn["x"].shape[-1])), trial.drawn["x"].shape).copy()
     found = _heads(trial, x)
     if found is None:
-        return "it has another shape"
+        return "it has the wrong shape"
     return "" if (np.diff(found, axis=-1) > 0).all() else "the features of a head should stay in the order of x"
 
 
@@ -78,13 +77,13 @@ EXERCISES = (
     Exercise(
         "split_heads",
         "10",
-        "a reshape is not a transpose",
+        "a reshape does what a transpose does",
         _wide,
         (
-            law("each head sees its own features", _own_features),
-            law("steps are not mixed", _own_time),
-            law("features stay in order", _in_their_order),
-            law("nothing is lost", _nothing_lost),
+            Property("each head sees its own features", _own_features),
+            Property("steps are not mixed", _own_time),
+            Property("features stay in order", _in_their_order),
+            Property("nothing is lost", _nothing_lost),
         ),
         hints=(
             "A reshape alone moves no number: it only cuts the row of numbers, the last axis running fastest. So first "
@@ -151,7 +150,7 @@ EXERCISES = (
     Exercise(
         "shared_keys_backward",
         "10",
-        "what is used more than once collects its gradients",
+        "a shared key gets the average of what its heads send back",
         _shared,
         hints=(
             "Forward gives key and value an axis for the heads, of length 1, and every head reads the same numbers "

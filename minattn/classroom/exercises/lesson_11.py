@@ -20,7 +20,7 @@ EXERCISES = (
     Prediction(
         "two_features",
         "11",
-        "what a norm takes away from the gradient",
+        "a norm only scales the gradient",
         right="a",
         replies={
             "a": "Yes. Two directions are taken away, (1, 1) and x minus its mean, and there are no more in a plane. "
@@ -35,7 +35,7 @@ EXERCISES = (
     Exercise(
         "rms_backward",
         "11",
-        "what a row is divided by depends on the row",
+        "what a row is divided by is a constant",
         _rows,
         hints=(
             "out has three factors: 1 + gain, x and 1 / rms. Each has a gradient, and rms is made of x again: x is "
@@ -58,17 +58,17 @@ EXERCISES = (
                 "outside.",
             ),
             Mistake(
-                "rms norm: the rms is taken for a constant",
+                "the rms is taken for a constant",
                 {" + drms * x / (x.shape[-1] * rms)": ""},
                 "Every x moves the root mean square that all of them are divided by.",
             ),
             Mistake(
-                "rms norm: backward takes a mean off, as layer norm does",
+                "backward takes a mean off, as layer norm does",
                 {"return dscaled / rms": "return (dscaled - dscaled.mean(axis=-1, keepdims=True)) / rms"},
                 "Forward takes no mean off, so backward has none to answer for.",
             ),
             Mistake(
-                "rms norm: the gain's gradient leaves out normalized",
+                "the gain's gradient leaves out normalized",
                 {"(dout * x / rms).sum(axis=(0, 1))": "dout.sum(axis=(0, 1))"},
                 "The gain multiplies x / rms, so that is its slope.",
             ),
@@ -83,17 +83,17 @@ EXERCISES = (
                 "One gain serves all steps of all sequences: its gradient has the shape (M,).",
             ),
             Mistake(
-                "rms norm: backward takes a sum for the mean",
+                "backward takes a sum for the mean",
                 {"(x.shape[-1] * rms)": "rms"},
                 "The squares were averaged in forward, so a feature moves their mean by only 1 / M.",
             ),
             Mistake(
-                "rms norm: backward divides by M twice",
+                "backward divides by M twice",
                 {"(x.shape[-1] * rms)": "(x.shape[-1] ** 2 * rms)"},
                 "There is one mean in forward, that of the squares. What the features send back to rms is a sum.",
             ),
             Mistake(
-                "rms norm: the term of the rms has the wrong sign",
+                "the term of the rms has the wrong sign",
                 {"drms = -(": "drms = ("},
                 "A larger rms makes everything that is divided by it smaller.",
             ),

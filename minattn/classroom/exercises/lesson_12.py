@@ -30,7 +30,7 @@ EXERCISES = (
     Exercise(
         "memory_backward",
         "12",
-        "an array used in several places gets the sum",
+        "an array used in several places has one gradient",
         _asked,
         hints=(
             "The check says which of the three gradients is wrong; the other two are right as they are. In how many "
@@ -38,16 +38,16 @@ EXERCISES = (
             "Count the uses in one round of the loop in forward, and how many rounds there are. In backward each use "
             "sends something back. Which of them has computed its part and then not delivered it?",
             "The comment above the last lines names one forward line with two inputs. One of them gets its gradient; "
-            "the other gets dkey through the same matrix, turned over, and it is added to what it has.",
+            "the other gets dkey through the same matrix, transposed, and it is added to what it has.",
         ),
         mistakes=(
             Mistake(
-                "cross-attention: the memory hears its values alone",
+                "the memory hears its values alone",
                 {"dvalue + dkey @ W_key[layer].T": "dvalue"},
                 "The memory was given as keys and as values: it hears both.",
             ),
             Mistake(
-                "cross-attention: the memory hears its keys alone",
+                "the memory hears its keys alone",
                 {"dvalue + dkey @ W_key[layer].T": "dkey @ W_key[layer].T"},
                 "The memory was given as keys and as values: it hears both.",
             ),
@@ -79,6 +79,6 @@ EXERCISES = (
             ),
         ),
         given="ask_the_memory",
-        broken="cross-attention: the memory hears its values alone",
+        broken="the memory hears its values alone",
     ),
 )

@@ -19,7 +19,7 @@ EXERCISES = (
     Exercise(
         "tied_backward",
         "13",
-        "a table that is used twice has two gradients",
+        "a table that is used twice has one gradient",
         _table,
         hints=(
             "The table stands in forward twice: it is read by ids, and it is compared with. Go back from the logits, "
@@ -27,34 +27,34 @@ EXERCISES = (
             "logits = hidden @ table.T is a product of two arrays, so it has two gradients, one of them the table's. "
             "The other goes on through tanh to the rows that were read; what one row of the table gets is the sum over "
             "all the places at which it was read.",
-            "The product's part for the table is dlogits, all B T rows of it, turned over, times hidden. A plain "
+            "The product's part for the table is dlogits, all B T rows of it, transposed, times hidden. A plain "
             "dtable[ids] += ... keeps only one of two equal ids; NumPy has a function that adds at an index as often "
             "as it comes.",
         ),
         mistakes=(
             Mistake(
-                "tied embeddings: the output's gradient is dropped",
+                "the output's gradient is dropped",
                 {"dlogits.reshape(-1, V).T @ hidden.reshape(-1, M)": "np.zeros_like(table)"},
                 "The table is used twice, as embedding and as output matrix: both gradients add up.",
             ),
             Mistake(
-                "tied embeddings: the input's gradient is overwritten",
+                "the input's gradient is overwritten",
                 {"np.add.at(dtable, ids, drows)": "pass"},
                 "The table is used twice, as embedding and as output matrix: what goes on through hidden comes to the "
                 "table too, and is added to what is there.",
             ),
             Mistake(
-                "tied embeddings: the rows that were read are overwritten",
+                "the rows that were read are overwritten",
                 {"np.add.at(dtable, ids, drows)": "dtable[ids] = drows"},
                 "What was there already, from the comparison with every row, is lost where a row was read.",
             ),
             Mistake(
-                "embedding: a row read twice is assigned, not added",
+                "a row read twice is assigned, not added",
                 {"np.add.at(dtable, ids, drows)": "dtable[ids] += drows"},
                 "A token that comes twice is moved by both: with += at an array of ids only the last of them counts.",
             ),
             Mistake(
-                "embedding: a row read twice is averaged",
+                "a row read twice is averaged",
                 {
                     "np.add.at(dtable, ids, drows)": (
                         "count = np.bincount(ids.ravel(), minlength=V)\n"
@@ -71,7 +71,7 @@ EXERCISES = (
             Mistake(
                 "tanh's slope is 1 - out",
                 {"dhidden * (1 - hidden**2)": "dhidden * (1 - hidden)"},
-                "The result enters squared: tanh falls off alike on both sides.",
+                "The result enters squared: tanh has the same slope on both sides.",
             ),
             Mistake(
                 "tanh's slope is taken at its input",

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law, stable
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
+from minattn.classroom.properties import stable
 
 
 def _kept(rng):
@@ -88,7 +88,7 @@ EXERCISES = (
             "then looks at the new token, so from the next layer on all keys and values change. Under a causal mask "
             "no earlier row would have looked.",
             "b": "The token at an earlier place is as it was, but its row is not: it looks at the new token too, and "
-            "comes out of the first layer with other numbers. From there on its keys and values are others.",
+            "comes out of the first layer with other numbers. From there on its keys and values are different.",
             "c": "Nearly: in all layers but one. The rows that enter the lowest layer are embeddings, which have not "
             "looked at anything yet, so their keys and values are what they were.",
         },
@@ -96,15 +96,15 @@ EXERCISES = (
     Exercise(
         "attend_step",
         "14",
-        "distances are counted back from the newest key",
+        "distances are counted from the oldest key",
         _kept,
         (
-            law("one key alone gets all of the weight", _one_key),
-            law("equal values are averaged to themselves", _equal_values),
-            law("a steep slope sees the newest alone", _steep),
-            law("without slopes the order does not matter", _flat),
-            law("each head has its own slope", _own_slopes),
-            law("wider features do not make the weights sharper", _four_times_as_wide),
+            Property("one key alone gets all of the weight", _one_key),
+            Property("equal values are averaged to themselves", _equal_values),
+            Property("a steep slope sees the newest alone", _steep),
+            Property("without slopes the order does not matter", _flat),
+            Property("each head has its own slope", _own_slopes),
+            Property("wider features do not make the weights sharper", _four_times_as_wide),
             stable("query"),
         ),
         hints=(

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _looked(rng):
@@ -26,7 +25,7 @@ def _what_it_holds(trial):
     values = trial.drawn["values"].copy()
     values[:, trial.drawn["s"]] += 100
     same = np.allclose(trial.call(trial.drawn | {"values": values}), trial.call())
-    return "" if same else "with another value at s the context is another"
+    return "" if same else "with another value at s the context changes"
 
 
 def _all_alike(trial):
@@ -70,20 +69,20 @@ EXERCISES = (
     Exercise(
         "without",
         "15",
-        "what is left of an average when one entry is not there",
+        "without one entry, the rest of the average stays as it is",
         _looked,
         (
-            law("the value at s does not matter", _what_it_holds),
-            law("values that are all alike stay", _all_alike),
-            law("an entry without weight gets none", _still_nothing),
-            law("0 where nothing is left", _nothing_left),
+            Property("the value at s does not matter", _what_it_holds),
+            Property("values that are all alike stay", _all_alike),
+            Property("an entry without weight gets none", _still_nothing),
+            Property("0 where nothing is left", _nothing_left),
         ),
         hints=(
             "The answers of Compute: 14.25 without c is (14.25 - 0.090 * 30) / (1 - 0.090). What was done to the "
             "weights of a and b?",
             "Two steps: the weight at s becomes 0 in a copy of the weights; then each row is divided by what is left "
             "of its sum. Which axis of (B, T, S) are the entries?",
-            "A row with nothing left has the sum 0, and 0 / 0 is nan: put a 1 in the place of a sum of 0, with "
+            "A row with nothing left has the sum 0, and 0 / 0 is NaN: put a 1 in the place of a sum of 0, with "
             "np.where, before you divide. keepdims=True keeps the axis.",
         ),
         mistakes=(
@@ -123,9 +122,9 @@ EXERCISES = (
                 "A softmax makes weights of scores; these are weights already. It also gives a share to what is 0.",
             ),
             Mistake(
-                "a row with nothing left is nan",
+                "a row with nothing left is NaN",
                 {"np.where(total == 0, 1, total)": "total"},
-                "Where the whole weight was on s, the rest sums to 0, and 0 / 0 is nan.",
+                "Where the whole weight was on s, the rest sums to 0, and 0 / 0 is NaN.",
             ),
             Mistake(
                 "a row with nothing left looks everywhere",

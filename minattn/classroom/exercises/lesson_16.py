@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _images(rng):
@@ -63,13 +62,13 @@ EXERCISES = (
     Exercise(
         "patches",
         "16",
-        "a reshape cuts along the order of memory",
+        "a reshape cuts an image into squares",
         _images,
         (
-            law("every number is there once", _all_there),
-            law("each patch is one square, row by row", _one_square_each),
-            law("P = 1 gives the pixels", _one_pixel_each),
-            law("one patch as large as the image", _one_patch),
+            Property("every number is there once", _all_there),
+            Property("each patch is one square, row by row", _one_square_each),
+            Property("P = 1 gives the pixels", _one_pixel_each),
+            Property("one patch as large as the image", _one_patch),
         ),
         hints=(
             "A reshape never moves a number: it cuts what lies in memory in a row. The two rows of a patch do not lie "

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _recordings(rng):
@@ -29,7 +28,7 @@ def _padding(trial):
     padded = np.arange(drawn["hidden"].shape[1]) >= drawn["lengths"][:, None]
     other = np.where(padded[..., None], drawn["hidden"] * 3 - 7, drawn["hidden"])
     same = np.allclose(trial.call(drawn | {"hidden": other}), trial.call())
-    return "" if same else "with other numbers in the padding the context is another"
+    return "" if same else "with other numbers in the padding the context changes"
 
 
 def _one_moment(trial):
@@ -45,7 +44,7 @@ def _no_moment(trial):
 
 def _finite(trial):
     found = np.asarray(trial.call(_far_apart(trial.rng(3))))
-    return "" if np.isfinite(found).all() else "scores of a few thousand make it nan or infinite"
+    return "" if np.isfinite(found).all() else "scores of a few thousand make it NaN or infinite"
 
 
 EXERCISES = (
@@ -67,13 +66,13 @@ EXERCISES = (
     Exercise(
         "pooled",
         "17",
-        "a score of 0 is no weight",
+        "a score of 0 gives no weight",
         _recordings,
         (
-            law("what stands in the padding does not matter", _padding),
-            law("a recording of one moment gives that moment", _one_moment),
-            law("a recording of no moment gives 0", _no_moment),
-            law("large scores do no harm", _finite),
+            Property("what stands in the padding does not matter", _padding),
+            Property("a recording of one moment gives that moment", _one_moment),
+            Property("a recording of no moment gives 0", _no_moment),
+            Property("large scores do no harm", _finite),
         ),
         hints=(
             "The lengths are used, and real says rightly which moments are there. Follow one moment of the padding, "
@@ -133,9 +132,9 @@ EXERCISES = (
                 "The padding stands at the end here, so the first moments are the real ones.",
             ),
             Mistake(
-                "a recording without a moment is nan",
+                "a recording without a moment is NaN",
                 {"np.where(total == 0, 1, total)": "total"},
-                "With nothing to listen to all shares are 0, their sum too, and 0 / 0 is nan.",
+                "With nothing to listen to all shares are 0, their sum too, and 0 / 0 is NaN.",
             ),
         ),
         broken="masked scores are set to 0, not to -inf",

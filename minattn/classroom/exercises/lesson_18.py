@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minattn.classroom.exercise import Exercise, Mistake, Prediction, sizes
-from minattn.classroom.properties import law
+from minattn.classroom.exercise import Exercise, Mistake, Prediction, Property, sizes
 
 
 def _sent(machines):
@@ -46,7 +45,7 @@ def _saw_nothing(rng):
 
 def _any_order(trial):
     drawn = {name: x[::-1].copy() for name, x in trial.drawn.items()}
-    return "" if np.allclose(trial.call(drawn), trial.call()) else "the machines in another order give another context"
+    return "" if np.allclose(trial.call(drawn), trial.call()) else "the machines in another order change the context"
 
 
 def _any_cut(trial):
@@ -59,7 +58,7 @@ def _any_cut(trial):
         )
         for cut in ((1, 3), (2, 6, 8))
     )
-    return "" if np.allclose(one, other) else "the same keys, cut elsewhere, give another context"
+    return "" if np.allclose(one, other) else "the same keys, cut elsewhere, change the context"
 
 
 def _one_alone(trial):
@@ -73,13 +72,13 @@ def _moved(trial):
     away = np.where(np.arange(peaks.shape[1]) % 2, 1000, -1000)  # other for each query, the same for its machines
     found = np.asarray(trial.call(trial.drawn | {"peaks": peaks + away}))
     if not np.isfinite(found).all():
-        return "with all peaks moved by 1000 it is nan or infinite: exp overflows beyond 709"
-    return "" if np.allclose(found, trial.call()) else "with all peaks of a query moved by 1000 the context is another"
+        return "with all peaks moved by 1000 it is NaN or infinite: exp overflows beyond 709"
+    return "" if np.allclose(found, trial.call()) else "with all peaks of a query moved by 1000 the context changes"
 
 
 def _far(trial):
     found = np.asarray(trial.call(_far_apart(trial.rng(4))))
-    return "" if np.isfinite(found).all() else "peaks of 1000 and -1000 make it nan or infinite"
+    return "" if np.isfinite(found).all() else "peaks of 1000 and -1000 make it NaN or infinite"
 
 
 def _nothing(trial):
@@ -117,7 +116,7 @@ def _order_of_keys(trial):
     drawn = {name: x[..., ::-1, :] if name in ("key", "value") else x for name, x in trial.drawn.items()}
     drawn["mask"] = drawn["mask"][..., ::-1]
     same = np.allclose(trial.call(drawn)[0], trial.call()[0], rtol=0, atol=1e-9)
-    return "" if same else "keys, values and mask turned round together should change nothing"
+    return "" if same else "keys, values and mask reversed together should change nothing"
 
 
 SLOPE = "dweights * weights * (1 - weights)"
@@ -132,23 +131,23 @@ EXERCISES = (
             "a": "What is never all there can still be added up exactly. The answer of a tile is corrected by one "
             "factor whenever a larger score comes: tiles give the answer of dot, up to rounding.",
             "b": "Yes. Tiles compute the same sums in another order. A window leaves keys out, and linear attention "
-            "compares them by something else than the exponential: these are other answers.",
+            "compares them by something other than the exponential: these are different answers.",
             "c": "Linear attention sees every key too, but it does not compare by e to the score, since from that no "
-            "summary can be made. Its weights are others, and so is its answer. The tiles alone are exact.",
+            "summary can be made. Its weights are different, and so is its answer. The tiles alone are exact.",
         },
     ),
     Exercise(
         "merged",
         "18",
-        "sums with different peaks cannot be added as they are",
+        "sums with different peaks can be added as they are",
         _halves,
         (
-            law("the order of machines does not matter", _any_order),
-            law("where the keys are cut does not matter", _any_cut),
-            law("one machine alone", _one_alone),
-            law("the same added to all scores of a query changes nothing", _moved),
-            law("finite for peaks of 1000 and -1000", _far),
-            law("a machine that saw nothing changes nothing", _nothing),
+            Property("the order of machines does not matter", _any_order),
+            Property("where the keys are cut does not matter", _any_cut),
+            Property("one machine alone", _one_alone),
+            Property("the same added to all scores of a query changes nothing", _moved),
+            Property("finite for peaks of 1000 and -1000", _far),
+            Property("a machine that saw nothing changes nothing", _nothing),
         ),
         hints=(
             "A machine's total is the sum of e^(score - its peak). Two such sums can be added if both are of e^(score "
@@ -211,9 +210,9 @@ EXERCISES = (
                 "its own.",
             ),
             Mistake(
-                "nan where no machine saw anything",
+                "NaN where no machine saw anything",
                 {"np.where(np.isfinite(highest), highest, 0)": "highest"},
-                "The highest peak is then -inf as well, and -inf less -inf is nan.",
+                "The highest peak is then -inf as well, and -inf minus -inf is NaN.",
             ),
         ),
         extremes=(_far_apart, _saw_nothing),
@@ -224,8 +223,8 @@ EXERCISES = (
         "attention is a softmax",
         _looks,
         (
-            law("nobody to look at gives 0", _dead_rows_give_0),
-            law("the order of the keys does not matter", _order_of_keys),
+            Property("nobody to look at gives 0", _dead_rows_give_0),
+            Property("the order of the keys does not matter", _order_of_keys),
         ),
         hints=(
             "forward is three lines: scores with their two corrections, the sigmoid, the sum over values. The mask "
@@ -267,7 +266,7 @@ EXERCISES = (
                 "What the mask hides has the weight 0.",
             ),
             Mistake(
-                "the mask is turned round",
+                "the mask is inverted",
                 {"np.where(mask, weights, 0)": "np.where(mask, 0, weights)"},
                 "True = may look.",
             ),

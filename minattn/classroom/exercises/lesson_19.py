@@ -37,7 +37,7 @@ EXERCISES = (
     Exercise(
         "rnn_backward",
         "19",
-        "which state a matrix was multiplied by",
+        "W_hidden was multiplied by the state that came out of the step",
         _steps,
         hints=(
             "Two of the three gradients are right. Which lines do they need, and which line is needed by the third "
@@ -95,7 +95,7 @@ EXERCISES = (
     Exercise(
         "rms_norm_backward",
         "19",
-        "what is computed from x is no constant",
+        "what a row is divided by is a constant",
         _rows,
         hints=(
             "Double a whole row of x. What happens to the output? What follows for the sum of dx * x over a row, and "
