@@ -35,12 +35,14 @@ def diagnose(trial):
         for mistake, bad in mistaken:
             if same_everywhere(found[some], bad[some]) and not same_everywhere(bad[some], right[some]):
                 return (mistake.name,), (f"{mistake.name}. {mistake.why}",)
-    alone, explained = [], set()
-    for mistake, bad in mistaken:
-        shown = _parts_that_differ(bad, right)
-        if shown and shown <= _parts_that_agree(found, bad) and not shown <= explained:
-            alone.append(mistake)
-            explained |= shown
+    alone, explained, off = [], set(), _parts_that_differ(found, right)
+    for whole in (True, False):  # in the end one that shows in some results, where the rest are wrong anyway
+        for mistake, bad in mistaken:
+            shown, agree = _parts_that_differ(bad, right), _parts_that_agree(found, bad)
+            here = shown & agree
+            if here and not here & explained and (shown <= agree if whole else shown - agree <= off):
+                alone.append(mistake)
+                explained |= here
     if alone or not (exercise.given or exercise.mechanism):
         return tuple(m.name for m in alone), tuple(f"{m.name}. {m.why}" for m in alone)
     try:

@@ -21,7 +21,11 @@ class Mistake(NamedTuple):
 
 
 class Property(NamedTuple):
-    """test(trial) -> "" where it holds, else what is wrong, in a sentence. hidden: nobody is told what is wrong."""
+    """test(trial) -> "" where it holds, else what is wrong, in a sentence.
+
+    points: its weight among the properties; 0 for what everybody owes, and what is taken off where it does not hold.
+    hidden: nobody is told what is wrong.
+    """
 
     name: str
     test: Any

@@ -19,8 +19,8 @@ outcomes:
   gradient by differences), TIMEOUT, CRASHED, ENVIRONMENT (something is missing here; it is not the student's fault)
 
 Each submission runs in a process of its own, in an empty folder, with limits of time, memory, files and output; on
-Windows without those of memory and files. Its files and its network are NOT shut off: a submission can read what you can read. To
-shut them off, run the grading in a container:
+Windows without those of memory and files. Its files and its network are NOT shut off: a submission can read what
+you can read. To shut them off, run the grading in a container:
   docker run --rm --network none -v "$PWD:/work" -w /work IMAGE python -m minattn grade submissions
 with an IMAGE in which minattn is installed.
 
@@ -83,6 +83,8 @@ def main(arguments):
     feedback.write(students, arguments.out)
     print(feedback.summary(students))
     kept = f", {again} of them graded before" if again else ""
+    if others := submission.passed_over(arguments.submissions):
+        print(f"\npassed over: {', '.join(others)}")
     print(f"\n{len(students)} students{kept}: {arguments.out / 'grades.csv'}, {arguments.out / 'feedback'}")
     return 0
 

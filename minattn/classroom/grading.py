@@ -22,7 +22,7 @@ from typing import NamedTuple
 from minattn.classroom import shelf, submission
 from minattn.classroom.exercises import EXERCISES
 from minattn.classroom.handed_in import SOLVED
-from minattn.classroom.verdict import CRASHED, ENVIRONMENT, OK, TIMEOUT, WRONG_ANSWER
+from minattn.classroom.verdict import CRASHED, ENVIRONMENT, OK, TIMEOUT
 from minattn.threads import VARIABLES
 from minattn.weights import replace
 
@@ -121,12 +121,8 @@ def run(one, names, limits, stop=None):
 def _scored(asked, result):
     """With points, None where nothing could be said; marks of hidden properties say nothing."""
     possible = asked.points if asked.kind != "predict" else 0
-    marks = result.get("marks", [])
-    total = sum(mark["points"] for mark in marks)
-    share = sum(mark["points"] for mark in marks if mark["passed"]) / total if total else 0
-    points = round(possible * share, 2) if result["outcome"] in (OK, WRONG_ANSWER) else 0
-    points = None if result["outcome"] == ENVIRONMENT else points
-    marks = [mark | {"said": "" if mark["hidden"] else mark["said"]} for mark in marks]
+    points = None if result["outcome"] == ENVIRONMENT else round(possible * result.get("earned", 0.0), 2)
+    marks = [mark | {"said": "" if mark["hidden"] else mark["said"]} for mark in result.get("marks", [])]
     kept = {part: result[part] for part in ("said", "answer") if result.get(part)}
     lists = {part: list(result.get(part, ())) for part in ("names", "likely", "notes")}
     return {"outcome": result["outcome"], "points": points, "possible": possible, **kept, "marks": marks, **lists}

@@ -2,14 +2,17 @@
 
 import ast
 import builtins
+import functools
 import linecache
 import math
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from minattn.classroom.solutions import cell, reference
+from minattn.classroom.exercises import EXERCISES
+from minattn.classroom.solutions import cell, opened, reference
 from minattn.classroom.submission import read
 from minattn.classroom.trial import attempt, predicted
 from minattn.classroom.verdict import CRASHED, ENVIRONMENT, MISSING
@@ -18,56 +21,87 @@ SOLVED = "(the solution)"  # graded as a student of that name, to see that gradi
 
 
 class HandedIn:
-    """The names that a submission defines. failed: why nothing of it runs."""
+    """A submission. failed: why nothing of it runs."""
 
     def __init__(self, files, failed=""):
-        self.failed, self.absent, self.raised = failed, {}, {}
-        self.names = {"__name__": "submission", "__builtins__": builtins, "np": np, "math": math}
-        self.reading = read([Path(file) for file in files])
+        self.failed, reading = failed, read([Path(file) for file in files])
+        self.reading = reading._replace(parts=[_or_untouched(part) for part in reading.parts])
         self.notes = list(self.reading.notes)
-        wanted = frozenset().union(*(part.needs for part in self.reading.parts if part.kind != "import"))
-        for number, part in enumerate(self.reading.parts):
-            if (
-                part.kind != "import" or wanted & set(part.names) or "*" in part.names
-            ):  # an import that nobody uses waits
-                self._run(part, f"<{part.place} {number}>")
-
-    def _run(self, part, file):
-        linecache.cache[file] = len(part.code), None, part.code.splitlines(keepends=True), file
-        try:
-            exec(compile(part.code, file, "exec"), self.names)
-        except ModuleNotFoundError as error:
-            self.absent |= dict.fromkeys(part.names, error.name)
-        except Exception as error:
-            self.raised |= dict.fromkeys(part.names, f"{ending(error)} ({part.place})")
+        Names(self.reading.around(""))  # what never ends, or ends everything, does so before the first exercise
 
     def grade(self, exercise, student):
         """One exercise -> {outcome, said, marks, ...}."""
         name = exercise.name
         if self.failed:
             return {"outcome": CRASHED, "said": f"its definitions do not run: {self.failed}"}
+        names = Names(self.reading.around(name))
         if student == SOLVED:
-            self.names[name] = exercise.right if exercise.kind == "predict" else reference(exercise)
-        found = self.names.get(name)
+            names.known[name] = exercise.right if exercise.kind == "predict" else reference(exercise)
+        found = names.known.get(name)
         if exercise.kind == "predict":
             told = predicted(exercise, found)
             return {"outcome": told.outcome, "said": told.said} | ({"answer": found} if found else {})
-        if name not in self.names:
-            return self._missing(name)
+        if name not in names.known:
+            return self._missing(name, names)
         verdict = attempt(exercise, found, zlib.crc32(student.encode()), hidden=True)
-        if verdict.outcome == CRASHED and (lacks := self._lacks(found)):
+        if verdict.outcome == CRASHED and (lacks := names.lacks(found) or _absent(verdict.said)):
             return {"outcome": ENVIRONMENT, "said": f"it needs {lacks}, which is not installed here"}
-        notes = [*self._duplicates(name), *self._changed(exercise)]
-        return verdict._asdict() | {"marks": [mark._asdict() for mark in verdict.marks], "notes": notes}
+        notes = [*self._duplicates(name), *self._changed(exercise), *self._skipped(verdict.said)]
+        marks = [mark._asdict() for mark in verdict.marks]
+        return verdict._asdict() | {"earned": verdict.earned, "marks": marks, "notes": notes}
 
-    def _missing(self, name):
-        if why := self.reading.broken.get(name) or self.raised.get(name):
-            return {"outcome": CRASHED, "said": f"{name} cannot be run: {why}"}
-        if name in self.absent:
-            return {"outcome": ENVIRONMENT, "said": f"{self.absent[name]} is not installed here"}
-        return {"outcome": MISSING, "said": f"Nothing in it is called {name}."}
+    def _missing(self, name, names):
+        if why := self.reading.broken.get(name) or names.raised.get(name):
+            return {"outcome": CRASHED, "said": f"{name} cannot be run: {why}", "notes": self._skipped(why)}
+        if name in names.absent:
+            return {"outcome": ENVIRONMENT, "said": f"{names.absent[name]} is not installed here"}
+        unread = f" {'; '.join(self.notes)}." if self.notes else ""
+        return {"outcome": MISSING, "said": f"Nothing in it is called {name}.{unread}"}
 
-    def _lacks(self, function):
+    def _skipped(self, said):
+        """A name that nobody knows, since the line that sets it is not run."""
+        name = next((n for n in re.findall(r"NameError: name '(\w+)'", said) if n in self.reading.skipped), None)
+        if name is None:
+            return []
+        place = self.reading.skipped[name]
+        return [f"{name} is set in {place} by a line that is not run: imports, constants and definitions are."]
+
+    def _duplicates(self, name):
+        places = self.reading.duplicates().get(name)
+        return [f"{name} is defined {len(places)} times, and the last counts ({', '.join(places)})."] if places else []
+
+    def _changed(self, exercise):
+        """Was the function that was given rewritten?"""
+        written = [p for p in self.reading.parts if exercise.given in p.names and p.kind == "definition"]
+        if not exercise.given or not written:
+            return []
+        ours = next(n for n in ast.parse(cell(exercise)).body if getattr(n, "name", "") == exercise.given)
+        if ast.unparse(ours) == ast.unparse(ast.parse(written[-1].code)):
+            return []
+        return [f"{exercise.given} was changed: {exercise.name} was graded with the one that was given."]
+
+
+class Names:
+    """What parts of a submission define when they are run. absent: {name: module}; raised: {name: error}."""
+
+    def __init__(self, parts):
+        self.known = {"__name__": "submission", "__builtins__": builtins, "np": np, "math": math}
+        self.absent, self.raised = {}, {}
+        wanted = frozenset().union(*(part.needs for part in parts if part.kind != "import"))
+        for number, part in enumerate(parts):
+            if part.kind != "import" or wanted & set(part.names) or "*" in part.names:  # what nobody uses waits
+                self._run(part, f"<{part.place} {number}>")
+
+    def _run(self, part, file):
+        linecache.cache[file] = len(part.code), None, part.code.splitlines(keepends=True), file
+        try:
+            exec(compile(part.code, file, "exec"), self.known)
+        except ModuleNotFoundError as error:
+            self.absent |= dict.fromkeys(part.names, error.name)
+        except Exception as error:
+            self.raised |= dict.fromkeys(part.names, f"{ending(error)} ({part.place})")
+
+    def lacks(self, function):
         """The module that a function, or one that it calls, mentions but that is not there."""
         mentioned, seen = [function], set()
         while mentioned:
@@ -75,24 +109,33 @@ class HandedIn:
             for name in getattr(code, "co_names", ()):
                 if name in self.absent:
                     return self.absent[name]
-                if name in self.names and name not in seen:
+                if name in self.known and name not in seen:
                     seen.add(name)
-                    mentioned.append(self.names[name])
+                    mentioned.append(self.known[name])
         return ""
 
-    def _duplicates(self, name):
-        places = self.reading.duplicates.get(name)
-        return [f"{name} is defined {len(places)} times, and the last counts ({', '.join(places)})."] if places else []
 
-    def _changed(self, exercise):
-        """Was the function that was given rewritten?"""
-        written = next((p for p in self.reading.parts if exercise.given in p.names and p.kind == "definition"), None)
-        if not exercise.given or written is None:
-            return []
-        ours = next(n for n in ast.parse(cell(exercise)).body if getattr(n, "name", "") == exercise.given)
-        if ast.unparse(ours) == ast.unparse(ast.parse(written.code)):
-            return []
-        return [f"{exercise.given} was changed: {exercise.name} was graded with the one that was given."]
+def _or_untouched(part):
+    """A part, known as untouched where it is what was to be mended."""
+    given = _to_mend().get(part.names[0]) if part.kind == "definition" else None
+    return part._replace(untouched=True) if given and given == ast.unparse(ast.parse(part.code)) else part
+
+
+@functools.cache
+def _to_mend():
+    """{name: the function as it was given out}."""
+    found = {}
+    for name, exercise in EXERCISES.items():
+        if exercise.broken:
+            nodes = ast.parse(opened(cell(exercise))).body
+            found[name] = next(ast.unparse(node) for node in nodes if getattr(node, "name", "") == name)
+    return found
+
+
+def _absent(said):
+    """The module that is not there, where an error says so."""
+    found = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+    return found[1] if found else ""
 
 
 def ending(error):

@@ -11,14 +11,15 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-KINDS = ".ipynb", ".py"
+KINDS = re.compile(r"\.(ipynb|py)(\.txt|\.json)?$", re.IGNORECASE)  # browsers and mail programs add ends
 LARGEST = 20_000_000  # bytes of a file
 PASSED_OVER = ("__MACOSX", "__pycache__")
 COPIES = re.compile(r"([ _-]?\(\d+\)|[ _-]?copy(_?\d+)?|\.nbconvert|[ _-]autosave)+$", re.IGNORECASE)
 SKIPPED_CELLS = ("bash", "sh", "html", "javascript", "js", "latex", "markdown", "svg", "script", "writefile", "cmd")
+MAKERS = ("np", "numpy", "math", "float", "int", "complex", "tuple", "list", "dict", "set", "range", "slice")
 CONSTANT = (
     ast.Constant, ast.UnaryOp, ast.BinOp, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Name, ast.Attribute, ast.Load,
-    ast.operator, ast.unaryop,
+    ast.operator, ast.unaryop, ast.keyword,
 )  # fmt: skip
 
 
@@ -31,22 +32,61 @@ class Submission(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One statement that may run. names: what it binds; needs: what it mentions; kind: import, constant, definition."""
+    """One statement that may run. names: what it binds; needs: what it mentions; kind: import, constant, definition.
+
+    file: its number among those handed in; untouched: as it was given out, with nothing written.
+    """
 
     kind: str
     names: tuple
     needs: frozenset
     code: str
     place: str
+    file: int = 0
+    untouched: bool = False
 
 
 class Reading(NamedTuple):
-    """parts: in order, of each name the last definition alone; duplicates: {name: places}; broken: {name: why}."""
+    """parts: in order; broken: {name: why it does not parse}; skipped: {name: where a line sets it that is not run}."""
 
     parts: list
-    duplicates: dict
     broken: dict
+    skipped: dict
     notes: list
+
+    def duplicates(self):
+        """{name: places} of what is defined more than once, in different words."""
+        found = {}
+        for part in self.parts:
+            if part.kind != "import" and not part.untouched:
+                for name in part.names:
+                    found.setdefault(name, {})[part.code] = part.place
+        return {name: list(places.values()) for name, places in found.items() if len(places) > 1}
+
+    def around(self, name):
+        """The parts that a definition sees, as its notebook did: imports, then of each name the best definition.
+
+        The best is the last one in the same file before it; else one behind it there; else the last in another file.
+        Of the name itself it is the last that is not untouched.
+        """
+        written = [i for i, part in enumerate(self.parts) if name in part.names and part.kind != "import"]
+        at = max(written, key=lambda i: (not self.parts[i].untouched, i), default=len(self.parts))
+        file = self.parts[at].file if written else -1
+
+        def goodness(i):
+            part = self.parts[i]
+            return not part.untouched, part.file == file, part.file != file or i <= at, i
+
+        best = {}
+        for i, part in enumerate(self.parts):
+            for bound in part.names if part.kind != "import" else ():
+                if bound not in best or goodness(i) > goodness(best[bound]):
+                    best[bound] = i
+        if written:
+            best[name] = at
+        imports = [part for part in self.parts if part.kind == "import"]
+        imports.sort(key=lambda part: part.file == file)  # those of the same file last: they count
+        return imports + [self.parts[i] for i in sorted({*best.values()})]
 
 
 def find(paths):
@@ -55,41 +95,58 @@ def find(paths):
     for path in map(Path, paths):
         if path.is_dir():
             inside = [child for child in sorted(path.iterdir()) if not _passed_over(child)]
-            found += [(child.name, tuple(_files(child))) for child in inside if child.is_dir()]
-            found += [(child.stem, (child,)) for child in inside if child.is_file() and child.suffix in KINDS]
-        elif path.is_file() and path.suffix in KINDS:
-            found.append((path.stem, (path,)))
+            found += [(child.name, *_files(child)) for child in inside if child.is_dir()]
+            found += [(KINDS.sub("", child.name), (child,), ()) for child in inside if _is_one(child)]
+        elif _is_one(path):
+            found.append((KINDS.sub("", path.name), (path,), ()))
         elif path.exists():
             raise ValueError(f"{path} is neither a notebook (.ipynb) nor a script (.py) nor a folder of these")
         else:
             raise FileNotFoundError(
                 f"there is no {path}: a submission is a file, or a folder with one for each student"
             )
-    found = [(name, files) for name, files in found if files]
-    if not found:
+    if not any(files for _, files, _ in found):
         raise ValueError(f"no .ipynb or .py in {', '.join(map(str, paths))}")
     submissions, taken = [], set()
-    for name, files in sorted(found, key=lambda one: bool(COPIES.search(one[0]))):  # a copy after what it is a copy of
+    for name, files, others in sorted(
+        found, key=lambda one: bool(COPIES.search(one[0]))
+    ):  # a copy after what it is a copy of
         student = COPIES.sub("", name).strip() or name
         note = "" if student == name else f"{name} looks like a copy: graded as {student}"
         if student.lower() in taken:  # where files differ in capitals alone, some systems keep one of them
             other, names = student, (name, *(f"{name} {number}" for number in range(2, len(found) + 2)))
             student = next(s for s in names if s.lower() not in taken)
             note = f"{other} has handed in already: this one is graded as {student}"
+        if not files:
+            note = f"no notebook and no script was handed in, but {', '.join(others[:5]) or 'an empty folder'}"
         taken.add(student.lower())
         submissions.append(Submission(student, files, note))
     return sorted(submissions)
 
 
-def _files(folder):
+def passed_over(paths):
+    """The names of files in these folders that belong to no student."""
+    folders = [Path(path) for path in paths if Path(path).is_dir()]
     return [
+        child.name
+        for folder in folders
+        for child in sorted(folder.iterdir())
+        if child.is_file() and not _is_one(child) and not _passed_over(child)
+    ]
+
+
+def _files(folder):
+    """What can be read in a student's folder, and the names of what cannot."""
+    inside = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.suffix in KINDS
-        and not any(map(_passed_over, path.relative_to(folder.parent).parents))
-        and not _passed_over(path)
+        if path.is_file() and not any(map(_passed_over, (path, *path.relative_to(folder).parents)))
     ]
+    return tuple(filter(_is_one, inside)), tuple(path.name for path in inside if not _is_one(path))
+
+
+def _is_one(path):
+    return path.is_file() and bool(KINDS.search(path.name))
 
 
 def _passed_over(path):
@@ -98,32 +155,56 @@ def _passed_over(path):
 
 def read(files):
     """The parts of a submission that may run -> Reading. A file that cannot be read is a note, not an error."""
-    parts, broken, notes = [], {}, []
-    for path in files:
+    reading = Reading([], {}, {}, [])
+    for number, path in enumerate(files):
         try:
             cells = _cells(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            notes.append(f"{path.name} cannot be read: {' '.join(str(error).split())[:200]}")
+            reading.notes.append(f"{path.name} cannot be read: {' '.join(str(error).split())[:200]}")
             continue
         for place, text in cells:
             try:
-                found, wrong = _parts(text, f"{path.name}, {place}" if place else path.name)
+                _read(text, f"{path.name}, {place}" if place else path.name, number, reading)
             except (RecursionError, MemoryError, ValueError) as error:  # nested deeper than anyone writes; null bytes
-                notes.append(f"{path.name}, {place}: {error}")
-                continue
-            parts += found
-            broken |= wrong
-            for part in found:  # written again, and right
-                broken = {name: why for name, why in broken.items() if name not in part.names}
-    last, places = {}, {}
-    for number, part in enumerate(parts):
-        if part.kind != "import":
-            for name in part.names:
-                last[name] = number
-                places.setdefault(name, []).append(part.place)
-    kept = [p for number, p in enumerate(parts) if p.kind == "import" or any(last[n] == number for n in p.names)]
-    duplicates = {name: found for name, found in places.items() if len(found) > 1}
-    return Reading(kept, duplicates, broken, notes)
+                reading.notes.append(f"{path.name}, {place}: {error}")
+    return reading
+
+
+def _read(text, place, file, reading):
+    """What of a cell may run goes into the reading, and what cannot be read or is not run."""
+    text = _plain(text)
+    try:
+        trees = [(ast.parse(text), text)]
+    except SyntaxError as error:
+        trees, before = [], len(reading.broken)
+        why = f"{place} does not parse: {error.msg}"
+        for chunk in _chunks(text):
+            try:
+                trees.append((ast.parse(chunk), chunk))
+            except SyntaxError as error:
+                if name := re.match(r"(?:@.*\n)*(?:async )?(?:def|class)\s+(\w+)", chunk):
+                    line = (error.text or "").strip()
+                    reading.broken[name[1]] = f"{error.msg}{f', in the line `{line}`' if line else ''} ({place})"
+        if len(reading.broken) == before:
+            reading.notes.append(why)
+    for tree, source in trees:
+        for node in tree.body:
+            part = _part(node, source, place)
+            if part is not None:
+                reading.parts.append(part._replace(file=file, untouched=_as_given(node)))
+                for name in part.names:  # written again, and right
+                    reading.broken.pop(name, None)
+            elif isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                reading.skipped.update(dict.fromkeys(names, place))
+
+
+def _as_given(node):
+    """A function of which nothing is written, or a choice that was not made."""
+    if isinstance(node, ast.FunctionDef):
+        last = node.body[-1]
+        return isinstance(last, ast.Raise) and "NotImplementedError" in ast.unparse(last)
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None
 
 
 def _cells(path):
@@ -131,7 +212,7 @@ def _cells(path):
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it is larger than {LARGEST // 10**6} MB")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    if path.suffix == ".py":
+    if KINDS.search(path.name)[1].lower() == "py":
         return [("", text)]
     content = json.loads(text)
     if not isinstance(content, dict):
@@ -146,24 +227,6 @@ def _cells(path):
             source = cell.get("source", cell.get("input", ""))
             found.append((f"cell {number}", source if isinstance(source, str) else "".join(source)))
     return found
-
-
-def _parts(text, place):
-    """What of a cell may run, and {name: why} of definitions that cannot be read."""
-    text = _plain(text)
-    try:
-        return _taken(ast.parse(text), text, place), {}
-    except SyntaxError as error:
-        whole = error
-    parts, broken = [], {}
-    for chunk in _chunks(text):
-        try:
-            parts += _taken(ast.parse(chunk), chunk, place)
-        except SyntaxError as error:
-            if name := re.match(r"(?:@.*\n)*(?:async )?(?:def|class)\s+(\w+)", chunk):
-                line = (error.text or "").strip()
-                broken[name[1]] = f"{error.msg}{f', in the line `{line}`' if line else ''} ({place})"
-    return parts, broken or {"": f"{whole.msg} ({place})"}
 
 
 def _plain(text):
@@ -186,10 +249,6 @@ def _chunks(text):
             chunks.append([])
         chunks[-1].append(line)
     return ["\n".join(chunk) + "\n" for chunk in chunks]
-
-
-def _taken(tree, text, place):
-    return [part for node in tree.body if (part := _part(node, text, place))]
 
 
 def _part(node, text, place):
@@ -220,4 +279,14 @@ def _part(node, text, place):
 
 
 def _constant(value):
-    return all(isinstance(node, CONSTANT) for node in ast.walk(value))
+    """Numbers, text, what is made of them by np and math, and functions without a name."""
+    return isinstance(value, ast.Lambda) or all(
+        isinstance(node, CONSTANT) or (isinstance(node, ast.Call) and _harmless(node.func)) for node in ast.walk(value)
+    )
+
+
+def _harmless(function):
+    """np.array, math.sqrt, float: they make constants of constants."""
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return isinstance(function, ast.Name) and function.id in MAKERS

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from minattn import tree
 from minattn.classroom import properties, shelf
 from minattn.classroom.diagnosis import diagnose
 from minattn.classroom.solutions import given, reference
@@ -21,7 +22,9 @@ from minattn.gradcheck.derivative import floating
 from minattn.gradcheck.numeric import random_like
 
 LIBRARIES = str(shelf.PACKAGE) + os.sep, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+NOISE = 2e-14  # what a last bit changes by more than that, relative to the largest, was divided by a small step
 NEARLY = properties.EXACT, 1e-4  # errors of a gradient by differences
+UNWRITTEN = "It still raises NotImplementedError: nothing is written yet, or that line is still there. Then delete it."
 FIRST = {}  # what was predicted first
 
 
@@ -31,8 +34,8 @@ class Trial:
     def __init__(self, exercise, function, seed):
         self.exercise, self.seed = exercise, seed
         self.op = function
-        self.watch = Watch(self.as_function(function), exercise.given)
         self.drawn = exercise.draw(self.rng())
+        self.watch = Watch(self.as_function(function), exercise.given, None if exercise.mechanism else self.reference())
 
     def rng(self, more=0):
         """The numbers of this student; more: other ones, the same each time."""
@@ -109,7 +112,7 @@ def attempt(exercise, function, seed=0, hidden=False):
                 nothing = f"{exercise.name} returns None: is a return missing?"
                 return Verdict(exercise.name, MISSING, said=nothing, note=_more(exercise))
         except NotImplementedError:
-            return Verdict(exercise.name, MISSING, said="Nothing is written yet.", note=_more(exercise))
+            return Verdict(exercise.name, MISSING, said=UNWRITTEN, note=_more(exercise))
         except Exception as error:
             return _honest(trial, Verdict(exercise.name, CRASHED, said=_said(error), note=_more(exercise)))
         asked = [p for p in properties.of(exercise) if hidden or not p.hidden]
@@ -130,7 +133,17 @@ def _namespace(exercise, drawer):
             f"check.{exercise.name} takes a class or a module with forward and backward, but "
             f"{getattr(drawer, '__name__', type(drawer).__name__)} has no {' and no '.join(missing)}"
         )
-    return SimpleNamespace(__name__=exercise.name, init=lambda rng: {}, **parts)
+
+    def backward(dcontext, cache):
+        """A list of the three is as good as a tuple; of what else it may return the exercise's own words tell."""
+        result = parts["backward"](dcontext, cache)
+        pair = isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], dict)
+        if not pair or not isinstance(result[0], tuple | list):
+            came = f"{len(result)} results" if isinstance(result, tuple | list) else f"one {type(result).__name__}"
+            raise TypeError(f"backward should return (dquery, dkey, dvalue), {{}}: a tuple and a dict, not {came}")
+        return tuple(result[0]), result[1]
+
+    return SimpleNamespace(__name__=exercise.name, init=lambda rng: {}, forward=parts["forward"], backward=backward)
 
 
 def predicted(prediction, answer):
@@ -210,4 +223,15 @@ def _nearly(trial, verdict):
         worst = max(report.error for report in trial.reports)
     except Exception:
         return False
-    return NEARLY[0] < worst < NEARLY[1]
+    return NEARLY[0] < worst < NEARLY[1] and _noisy(trial)
+
+
+def _noisy(trial):
+    """What a last bit of the inputs changes is divided by h in a difference; in a derivative it stays a last bit."""
+    first = trial.arguments()
+    moved = tree.map(lambda x: np.nextafter(x, np.inf) if floating(x) else x, first)
+    before, after = (tree.leaves(trial.watch(*copy.deepcopy(arguments))) for arguments in (first, moved))
+    return any(
+        np.abs(x - y).max(initial=0) > NOISE * np.abs(x).max(initial=0)
+        for (_, x), (_, y) in zip(before, after, strict=True)
+    )

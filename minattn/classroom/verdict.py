@@ -8,6 +8,8 @@ from minattn.gradcheck.report import RIGHT, WRONG
 OK, WRONG_ANSWER, MISSING, CRASHED = "OK", "WRONG", "NOT IMPLEMENTED", "CRASHED"
 DELEGATED, NUMERICAL, TIMEOUT, ENVIRONMENT = "DELEGATED", "NUMERICAL", "TIMEOUT", "ENVIRONMENT"
 
+OWED = 0.1  # of all points
+
 
 class Mark(NamedTuple):
     """One property: said is "" where it holds. hidden: what is said is kept from the student."""
@@ -35,11 +37,17 @@ class Verdict(NamedTuple):
 
     @property
     def earned(self):
-        """The share of the points: 1 where all is right, 0 where somebody else did the work."""
-        if self.outcome not in (OK, WRONG_ANSWER):
-            return 0.0
-        possible = sum(mark.points for mark in self.marks)
-        return sum(mark.points for mark in self.marks if mark.passed) / possible if possible else float(bool(self))
+        """The share of the points: 1 where all is right, 0 where somebody else did the work.
+
+        Half for the properties, by their weight, and half for being right on other numbers; less a tenth for each that
+        everybody owes: the shape, inputs untouched, a second call that gives the same.
+        """
+        if self.outcome != WRONG_ANSWER:
+            return float(bool(self))
+        halves = [[m for m in self.marks if m.points and m.hidden == hidden] for hidden in (False, True)]
+        shares = [sum(m.points * m.passed for m in half) / sum(m.points for m in half) for half in halves if half]
+        owed = sum(not m.passed for m in self.marks if not m.points)
+        return max(0.0, sum(shares) / max(len(shares), 1) - OWED * owed)
 
     def assert_ok(self):
         """Raise AssertionError with all that is known where it is not solved."""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from minattn.classroom.submission import find, read
+from minattn.classroom.submission import find, passed_over, read
 
 
 def notebook(*cells, **more):
@@ -35,16 +35,39 @@ def test_imports_constants_and_definitions_are_taken_and_nothing_else(tmp_path):
     )
     assert names(found) == ["np", "PI", "EPS", "N", "A", "B", "f", "C", "scipy", "scipy"]
     assert next(p for p in found.parts if p.names == ("f",)).code.startswith("@decorated\ndef f")
-    assert not found.duplicates and not found.broken and not found.notes
+    assert not found.duplicates() and not found.broken and not found.notes
+    assert found.skipped == {"x": "ada.ipynb, cell 2"}
+
+
+def codes(found, name):
+    return [part.code for part in found.around(name) if part.kind != "import"]
 
 
 def test_the_last_definition_counts(tmp_path):
     found = reading(tmp_path, notebook("def f(): return 1", "g = 2", "def f(): return 2\ng = 3"))
-    assert found.duplicates == {
-        "f": ["ada.ipynb, cell 1", "ada.ipynb, cell 3"],
-        "g": ["ada.ipynb, cell 2", "ada.ipynb, cell 3"],
-    }
-    assert [p.code for p in found.parts] == ["def f(): return 2", "g = 3"]
+    assert found.duplicates()["f"] == ["ada.ipynb, cell 1", "ada.ipynb, cell 3"] and codes(found, "f")[0].endswith("2")
+    assert codes(found, "g") == ["def f(): return 2", "g = 3"]
+
+
+def test_a_definition_sees_what_its_notebook_saw(tmp_path):
+    """Helpers of one name, in one file and in two; an import of another file; stubs and copies that come later."""
+    a = notebook("def help(): return 1", "def f(): return help()", "def help(): return 2", "def g(): return help()")
+    b = notebook(
+        "from numpy import help", "def help(): return 3", "def f(): raise NotImplementedError('f')", "h = None"
+    )
+    (tmp_path / "a.ipynb").write_text(a, encoding="utf-8")
+    (tmp_path / "b.ipynb").write_text(b, encoding="utf-8")
+    found = read([tmp_path / "a.ipynb", tmp_path / "b.ipynb"])
+    assert "def help(): return 1" in codes(found, "f") and "def f(): return help()" in codes(found, "f")
+    assert "def help(): return 2" in codes(found, "g") and "def help(): return 3" in codes(found, "h")
+    assert [part.kind for part in found.around("f")][0] == "import" and "f" not in found.duplicates()
+
+
+def test_constants_are_made_of_constants(tmp_path):
+    found = reading(
+        tmp_path, notebook("A = np.array([1.0, 2])\nroot = lambda x: x**0.5\nB = math.sqrt(2) * A", "C = load(3)")
+    )
+    assert names(found) == ["A", "root", "B"] and [*found.skipped] == ["C"]
 
 
 def test_what_only_notebooks_understand(tmp_path):
@@ -124,9 +147,19 @@ def test_students_are_found(tmp_path):
     assert found["bob"][0] == ["bob (1).ipynb"] and "looks like a copy" in found["bob"][1]
     assert {s for s in found if s.lower().startswith("ada")} == {"ADA", "ada 2"} and "ada" in found["ada 2"][1]
     assert sorted(s for s in found if s.startswith("zoe")) == ["zoe", "zoe-Copy1"] and not found["zoe"][1]
-    assert len(found) == 6
+    assert len(found) == 7 and found["empty"] == ([], "no notebook and no script was handed in, but readme.md")
+    assert passed_over([tmp_path]) == ["notes.txt"]
     one = find([tmp_path / "ada.ipynb"])
     assert one[0].student == "ada" and len(one) == 1
+
+
+def test_ends_that_others_add(tmp_path):
+    for name in ("a.IPYNB", "b.ipynb.txt", "c.ipynb.json", "d.PY"):
+        (tmp_path / name).write_text(notebook("f = 1") if name[0] in "abc" else "f = 1", encoding="utf-8")
+    found = find([tmp_path])
+    assert [one.student for one in found] == ["a", "b", "c", "d"] and all(
+        names(read(one.files)) == ["f"] for one in found
+    )
 
 
 def test_what_cannot_be_a_submission(tmp_path):

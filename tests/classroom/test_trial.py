@@ -43,7 +43,7 @@ def test_what_is_wrong_has_a_name():
         return e / e.sum(axis=2, keepdims=True)
 
     verdict = check.tempered(wrong)
-    assert not verdict and verdict.outcome == "WRONG" and 0 < verdict.earned < 1
+    assert not verdict and verdict.outcome == "WRONG" and verdict.earned == 0
     assert verdict.names == ("softmax over the queries",)  # and no peak was subtracted, which another line tells
     text = str(verdict)
     assert "WRONG weights sum to 1: weights[0, :, 0] sum to" in text and "hint(1)" in text
@@ -61,6 +61,14 @@ def test_two_mistakes_have_two_names():
 
     verdict = check.tempered_backward(wrong)
     assert verdict.names == ("the temperature is missing in backward", "dtemperature has the wrong sign")
+
+
+def test_a_mistake_beside_one_that_nobody_knows():
+    def wrong(dweights, cache):
+        scores, temperature, weights = cache
+        return weights * (1 - weights) * dweights / temperature, np.ones(3)
+
+    assert check.tempered_backward(wrong).names == ("only the diagonal of the softmax jacobian",)
 
 
 def test_a_mistake_that_nobody_knows_gets_numbers():
@@ -219,6 +227,54 @@ def test_hints_and_names():
     assert "tempered" in dir(check)
 
 
+def test_points():
+    """Half for the properties, half for being right elsewhere; nothing for shape and manners alone, which are owed."""
+    assert attempt(EXERCISES["tempered"], lambda scores, temperature: np.zeros_like(scores), hidden=True).earned < 0.2
+    zeros = attempt(EXERCISES["tempered_backward"], lambda dweights, cache: (0 * cache[0], 0 * cache[1]), hidden=True)
+    assert zeros.earned == 0 and zeros.outcome == "WRONG"
+
+    def half(dweights, cache):
+        dscores, dtemperature = tempered_backward(dweights, cache)
+        return dscores, 2 * dtemperature
+
+    assert attempt(EXERCISES["tempered_backward"], half, hidden=True).earned == 0.25
+
+    def rude(scores, temperature):
+        right = tempered(scores, temperature)
+        scores[:] = 0
+        return right
+
+    assert attempt(EXERCISES["tempered"], rude, hidden=True).earned == 0.9
+
+
+def test_lists_of_numbers_are_as_good_as_arrays():
+    assert check.tempered(lambda scores, temperature: tempered(scores, temperature).tolist())
+    verdict = check.tempered_backward(lambda d, c: [x.tolist() for x in tempered_backward(d, c)])
+    assert verdict, verdict
+
+
+def test_a_forward_for_each_part_of_the_batch_is_no_difference():
+    def by_parts(dweights, cache):
+        parts = [tempered_scores(scores[None], cache[1]) for scores in cache[0]]
+        return tempered_backward(dweights, (*cache[:2], np.concatenate(parts)))
+
+    assert check.tempered_backward(by_parts)
+
+
+def test_single_precision_is_told():
+    assert "it returns float32: compute in float64" in str(
+        check.tempered(lambda scores, temperature: tempered(scores, temperature).astype(np.float32))
+    )
+
+
+def test_a_line_that_was_left():
+    def almost(scores, temperature):
+        raise NotImplementedError("weights")
+        return tempered(scores, temperature)
+
+    assert "that line is still there" in check.tempered(almost).said
+
+
 def test_a_prediction_is_kept():
     FIRST.clear()
     assert check.unscaled(None).outcome == "NOT IMPLEMENTED" and not FIRST
@@ -250,5 +306,5 @@ def test_the_hidden_property_says_nothing():
 def test_points_for_nbgrader(capsys):
     assert check.tempered.points_of(tempered, 10) == 10.0
     assert check.tempered.points_of(unwritten, 10) == 0.0
-    points = check.tempered.points_of(lambda scores, temperature: scores, 10)
-    assert type(points) is float and 0 < points < 10 and "tempered: OK" in capsys.readouterr().out
+    points = check.tempered.points_of(lambda scores, temperature: 2 * tempered(scores, temperature), 10)
+    assert type(points) is float and 0 < points < 5 and "tempered: OK" in capsys.readouterr().out

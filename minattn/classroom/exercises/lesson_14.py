@@ -43,6 +43,16 @@ def _steep(trial):
     return "" if newest else "with a slope of 10000 nothing but the newest key should be seen"
 
 
+def _halves(trial):
+    """Equal keys and a slope of log 2: each share is half of the one behind it."""
+    S = trial.drawn["keys"].shape[2]
+    slope, keys = np.full_like(trial.drawn["slope"], np.log(2)), np.zeros_like(trial.drawn["keys"])
+    shares = 0.5 ** np.arange(S)[::-1]
+    expected = np.einsum("s,bhse->bhe", shares / shares.sum(), trial.drawn["values"])
+    close = np.allclose(_context(trial, slope=slope, keys=keys), expected, rtol=0, atol=1e-9)
+    return "" if close else "with equal scores and a slope of log 2 each key should get half of what the next one gets"
+
+
 def _flat(trial):
     order = np.roll(np.arange(trial.drawn["keys"].shape[2]), 1)
     slope, keys, values = (trial.drawn[name] for name in ("slope", "keys", "values"))
@@ -102,6 +112,7 @@ EXERCISES = (
             Property("one key alone gets all of the weight", _one_key),
             Property("equal values are averaged to themselves", _equal_values),
             Property("a steep slope sees the newest alone", _steep),
+            Property("every step back costs the same", _halves),
             Property("without slopes the order does not matter", _flat),
             Property("each head has its own slope", _own_slopes),
             Property("wider features do not make the weights sharper", _four_times_as_wide),

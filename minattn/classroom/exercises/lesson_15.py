@@ -34,6 +34,15 @@ def _all_alike(trial):
     return "" if np.allclose(found, 3) else f"all values are 3, but the context is {found.ravel()[0]:.4g}"
 
 
+def _little_left(trial):
+    """A row of which next to nothing is left: 1e-9 is no weight to be passed over."""
+    weights, s = np.full_like(trial.drawn["weights"], 1e-9), trial.drawn["s"]
+    weights[:, :, s] = 1 - 1e-9 * (weights.shape[-1] - 1)
+    found = trial.call(trial.drawn | {"weights": weights})
+    average = np.delete(trial.drawn["values"], s, axis=1).mean(axis=1)[:, None]
+    return "" if np.allclose(found, average) else "what is left may be little: of 1e-9 each, all have equal parts"
+
+
 def _still_nothing(trial):
     weights, values, s = (trial.drawn[name] for name in ("weights", "values", "s"))
     unseen = (s + 1) % weights.shape[-1]
@@ -75,6 +84,7 @@ EXERCISES = (
             Property("the value at s does not matter", _what_it_holds),
             Property("values that are all alike stay", _all_alike),
             Property("an entry without weight gets none", _still_nothing),
+            Property("little is shared as much is", _little_left),
             Property("0 where nothing is left", _nothing_left),
         ),
         hints=(
