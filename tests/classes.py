@@ -142,13 +142,17 @@ def _out_of_hand():
         name = "tempered"
         yield f"{what}", Handed(notebook(solutions(**{name: body(name, code)})), {name: (outcome, None)})
     loop = "class Waits:\n    while True:\n        pass"
-    yield "loops at once", Handed(notebook([*solutions(), loop]), {}, ("TIMEOUT", ()))
-    yield "exits at once", Handed(notebook([*solutions(), "class Ends:\n    raise SystemExit"]), {}, ("CRASHED", ()))
-    yield (
-        "dies at once",
-        Handed(notebook([*solutions(), "class Ends:\n    import os\n    os._exit(1)"]), {}, ("CRASHED", ())),
-    )
-    yield "counts too far", Handed(notebook([*solutions(), "N = 9**9**9**9"]), {}, ("TIMEOUT", ()))
+    yield "loops beside it", Handed(notebook([*solutions(), loop]), {})
+    yield "exits beside it", Handed(notebook([*solutions(), "class Ends:\n    raise SystemExit"]), {})
+    needed = {
+        "loops before": (loop, "Waits", "TIMEOUT"),
+        "exits before": ("class Ends:\n    raise SystemExit", "Ends", "CRASHED"),
+        "dies before": ("class Ends:\n    import os\n    os._exit(1)", "Ends", "CRASHED"),
+        "counts too far": ("N = 9**9**9**9", "N", "TIMEOUT"),
+    }
+    for what, (before, mentioned, outcome) in needed.items():
+        text = f"{before}\n\n\n" + body("tempered", f"return {mentioned}")
+        yield what, Handed(notebook(solutions(tempered=text)), {"tempered": (outcome, ())})
     thread = "    import threading, time\n    threading.Thread(target=time.sleep, args=(3600,)).start()\n    peak ="
     threaded = solved(cell(CORE["tempered"])).replace("    peak =", thread, 1)
     yield "leaves a thread", Handed(notebook(solutions(tempered=threaded)), {})

@@ -76,8 +76,13 @@ def _build(arguments):
     paths, form, out = shelf.lessons(arguments.lessons), arguments.form, arguments.out
     if (form is None) != (out is None):
         raise ValueError("--student, --solution and --nbgrader want --out DIR, and --out wants one of them")
+    if out is not None:
+        if out.resolve() == shelf.folder().resolve():
+            raise ValueError(f"{out} holds the lessons themselves: choose another folder by --out")
     if form == "nbgrader":
         return _nbgrader(paths, out)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before anything has been run
     if form is None and shelf.folder() == shelf.WITHIN:
         raise ValueError(
             "lessons are built in a clone; `lessons copy DIR` writes them to where you can run them yourself, and "
@@ -94,11 +99,12 @@ def _build(arguments):
 
 def _nbgrader(paths, out):
     from minattn.classroom import nbgrader
+    from minattn.weights import replace
 
     texts = nbgrader.course(paths)
     for name, text in texts.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        replace(out / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8", newline="\n"))
     print(f"{len(texts) - 1} notebooks: cd {out} && nbgrader generate_assignment {nbgrader.ASSIGNMENT}")
     return 0
 

@@ -32,8 +32,15 @@ def write(students, folder):
     pages.mkdir(parents=True, exist_ok=True)
     written = {folder / "grades.csv": as_csv(students), folder / "grades.json": as_json(students)}
     written |= {pages / f"{file_of(student.student)}.html": page(student) for student in students}
+    for old in set(pages.glob("*.html")) - written.keys():  # of somebody who is not in this class any more
+        old.unlink()
     for path, text in written.items():
-        replace(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8", newline=""))
+        replace(
+            path,
+            lambda partial, text=text: partial.write_text(
+                text, encoding="utf-8", errors="backslashreplace", newline=""
+            ),
+        )
     return list(written)
 
 

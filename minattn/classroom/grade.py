@@ -1,6 +1,7 @@
 """python -m minattn grade: a class's notebooks in, points and feedback out."""
 
 import argparse
+import signal
 from pathlib import Path
 
 HELP = """
@@ -29,7 +30,7 @@ exit status: 0 graded, whatever the grades; 2 nothing was graded, and why; 130 i
 
 
 def add_arguments(parser):
-    from minattn.classroom.grading import Limits
+    from minattn.classroom.process import Limits
     from minattn.threads import cores
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -57,7 +58,7 @@ def main(arguments):
     """Grade -> 0; NoGrades where this environment cannot."""
     from tqdm import tqdm
 
-    from minattn.classroom import feedback, grading, submission
+    from minattn.classroom import feedback, grading, process, submission
 
     names = chosen(arguments.exercises)
     if arguments.jobs < 1 or not arguments.seconds > 0 or arguments.memory < 256:
@@ -69,7 +70,10 @@ def main(arguments):
         arguments.out.resolve() in (path.resolve(), *path.resolve().parents) for s in submissions for path in s.files
     ):
         raise ValueError(f"{arguments.out} holds submissions: choose another folder by --out")
-    limits = grading.Limits(arguments.seconds, arguments.memory * 2**20)
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: every process that was begun is ended
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    limits = process.Limits(arguments.seconds, arguments.memory * 2**20)
     again = 0
     with tqdm(total=len(submissions), desc="grading", unit="student", disable=None) as bar:
 

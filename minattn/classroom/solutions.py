@@ -68,7 +68,7 @@ def edited(text, edits, name):
 def _built(exercise, edits):
     """The names that the cell defines, with edits."""
     text = edited(cell(exercise), dict(edits), exercise.name)
-    file = f"<{exercise.name} {zlib.crc32(repr(edits).encode()):x}>"
+    file = f"<solution of {exercise.name} {zlib.crc32(repr(edits).encode()):x}>"
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
     names = {"__name__": "solution", "np": np, "math": math}
     exec(compile(text, file, "exec"), names)

@@ -6,6 +6,7 @@ an editor that loses them loses nothing. Of several definitions of one name the 
 
 import ast
 import json
+import os
 import re
 import textwrap
 from pathlib import Path
@@ -64,7 +65,7 @@ class Reading(NamedTuple):
         return {name: list(places.values()) for name, places in found.items() if len(places) > 1}
 
     def around(self, name):
-        """The parts that a definition sees, as its notebook did: imports, then of each name the best definition.
+        """The parts that a definition uses, as its notebook saw them: imports, then of each name the best definition.
 
         The best is the last one in the same file before it; else one behind it there; else the last in another file.
         Of the name itself it is the last that is not untouched.
@@ -84,9 +85,16 @@ class Reading(NamedTuple):
                     best[bound] = i
         if written:
             best[name] = at
-        imports = [part for part in self.parts if part.kind == "import"]
+        wanted, used = {name}, set()
+        while wanted:  # what the definition mentions, what that mentions, and so on: nothing else need run
+            i = best.get(wanted.pop())
+            if i is not None and i not in used:
+                used.add(i)
+                wanted |= self.parts[i].needs
+        needs = frozenset().union({name}, *(self.parts[i].needs for i in used))
+        imports = [p for p in self.parts if p.kind == "import" and (needs & {*p.names} or "*" in p.names)]
         imports.sort(key=lambda part: part.file == file)  # those of the same file last: they count
-        return imports + [self.parts[i] for i in sorted({*best.values()})]
+        return imports + [self.parts[i] for i in sorted(used)]
 
 
 def find(paths):
@@ -107,15 +115,16 @@ def find(paths):
             )
     if not any(files for _, files, _ in found):
         raise ValueError(f"no .ipynb or .py in {', '.join(map(str, paths))}")
-    submissions, taken = [], set()
+    submissions, taken, everybody = [], set(), {name.lower() for name, *_ in found}
     for name, files, others in sorted(
         found, key=lambda one: bool(COPIES.search(one[0]))
     ):  # a copy after what it is a copy of
+        name = os.fsencode(name).decode("utf-8", errors="replace")
         student = COPIES.sub("", name).strip() or name
         note = "" if student == name else f"{name} looks like a copy: graded as {student}"
         if student.lower() in taken:  # where files differ in capitals alone, some systems keep one of them
-            other, names = student, (name, *(f"{name} {number}" for number in range(2, len(found) + 2)))
-            student = next(s for s in names if s.lower() not in taken)
+            other, names = student, (name, *(f"{name} {number}" for number in range(2, 2 * len(found) + 2)))
+            student = next(s for s in names if s.lower() not in taken and (s == name or s.lower() not in everybody))
             note = f"{other} has handed in already: this one is graded as {student}"
         if not files:
             note = f"no notebook and no script was handed in, but {', '.join(others[:5]) or 'an empty folder'}"
@@ -211,27 +220,29 @@ def _cells(path):
     """[(place, text)] of a file's code."""
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it is larger than {LARGEST // 10**6} MB")
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    content = path.read_bytes()
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
     if KINDS.search(path.name)[1].lower() == "py":
         return [("", text)]
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("it is JSON, but not a notebook")
-    sheets = [content, *content.get("worksheets", ())]  # as notebooks were before 2014
+    sheets = [content, *(content.get("worksheets") or ())]  # as notebooks were before 2014
     cells = [cell for sheet in sheets for cell in sheet.get("cells", ())]
     if not cells and "cells" not in content:
         raise ValueError("it is JSON, but has no cells: is it a notebook?")
     found = []
     for number, cell in enumerate(cells, 1):
-        if cell.get("cell_type") == "code":
-            source = cell.get("source", cell.get("input", ""))
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            source = cell.get("source", cell.get("input")) or ""
             found.append((f"cell {number}", source if isinstance(source, str) else "".join(source)))
     return found
 
 
 def _plain(text):
     """A cell without what only a notebook understands."""
-    lines = text.expandtabs(4).splitlines()
+    lines = re.split(r"\r\n|\r|\n", text.expandtabs(4))
     first = next((line.strip() for line in lines if line.strip()), "")
     if first.startswith("%%"):
         if first[2:].split()[:1] and first[2:].split()[0] in SKIPPED_CELLS:

@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import os
+import re
 import sysconfig
 import traceback
 import warnings
@@ -21,7 +22,11 @@ from minattn.gradcheck import gradcheck
 from minattn.gradcheck.derivative import floating
 from minattn.gradcheck.numeric import random_like
 
-LIBRARIES = str(shelf.PACKAGE) + os.sep, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+NOT_THEIRS = (
+    "<solution of ",
+    str(shelf.PACKAGE) + os.sep,
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+)
 NOISE = 2e-14  # what a last bit changes by more than that, relative to the largest, was divided by a small step
 NEARLY = properties.EXACT, 1e-4  # errors of a gradient by differences
 UNWRITTEN = "It still raises NotImplementedError: nothing is written yet, or that line is still there. Then delete it."
@@ -190,7 +195,7 @@ def _mark(trial, asked):
 
 def _said(error):
     """The error in one line, with the student's own line where it came up."""
-    line, text = _own_line(error), " ".join(str(error).split())
+    line, text = _own_line(error), re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))
     where = f", in the line `{line}`" if line else ""
     return f"{type(error).__name__}{f': {text[:300]}' if text else ''}{where}"
 
@@ -198,7 +203,7 @@ def _said(error):
 def _own_line(error):
     """The last line on the error's way that is the student's: not this package's, Python's or another library's."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f.line for f in reversed(frames) if not f.filename.startswith(LIBRARIES) and f.line), "")
+    return next((f.line for f in reversed(frames) if not f.filename.startswith(NOT_THEIRS) and f.line), "")
 
 
 def _honest(trial, verdict):

@@ -15,7 +15,7 @@ from classes import body, make, notebook, solutions
 from minattn.classroom import feedback, grading, submission
 from minattn.classroom.exercises import CORE
 from minattn.classroom.grade import chosen
-from minattn.classroom.grading import Limits
+from minattn.classroom.process import Limits
 from minattn.classroom.solutions import cell, edited, opened
 
 TWO = ["tempered", "tempered_backward"]
@@ -119,11 +119,43 @@ def test_out_of_hand(tmp_path, code, outcome, sentence):
     assert not results["tempered"]["points"] and results["tempered_backward"]["outcome"] == "OK"
 
 
-def test_while_it_is_loaded(tmp_path):
-    path = write(tmp_path, "ada.ipynb", *solutions(), "class Ends:\n    import os\n    os._exit(1)")
-    assert {r["outcome"] for r in graded(path).results.values()} == {"CRASHED"}
-    path = write(tmp_path, "ada.ipynb", *solutions(), "def f(x=1 / 0): pass\nclass C(f): pass")
+def test_what_nobody_needs_is_not_run(tmp_path):
+    beside = "class Ends:\n    import os\n    os._exit(1)", "def f(x=1 / 0): pass\nclass C(f): pass", "N = 9**9**9"
+    path = write(tmp_path, "ada.ipynb", *solutions(), *beside)
     assert {r["outcome"] for r in graded(path).results.values()} == {"OK"}
+
+
+@posix
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os, time\nos.closerange(0, 50)\ntime.sleep(100)",
+        "import os\nos.closerange(0, 300)\nreturn scores",
+        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'5\\nnull\\n')\n    except OSError: pass\nreturn scores",
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\nreturn scores",
+        "import os\nos.fork()\nreturn scores",
+        "import subprocess\nsubprocess.Popen(['sleep', '100'], start_new_session=True)\nreturn scores",
+        "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\nreturn scores",
+        "raise ValueError('\\udcff')",
+        "import json\njson.dumps = print = None\nreturn scores",
+    ],
+)
+def test_nothing_holds_up_the_others(tmp_path, code):
+    path = write(tmp_path, "ada.ipynb", *solutions(tempered=body("tempered", code)))
+    begin = time.monotonic()
+    student = graded(path, limits=Limits(seconds=1))
+    feedback.write([student], tmp_path)
+    assert time.monotonic() - begin < 20
+    assert student.results["tempered"]["outcome"] != "OK" and student.results["tempered_backward"]["outcome"] == "OK"
+
+
+def test_no_name_of_a_file_is_too_odd(tmp_path):
+    odd = [os.fsdecode(b"Jos\xe9.ipynb")] if POSIX else []
+    for name in (*odd, "(the solution).ipynb", "a" * 100 + "1.ipynb", "a" * 100 + "2.ipynb"):
+        write(tmp_path / "in", name, "x = 1")
+    students = [grading.run(one, ["tempered"], LIMITS) for one in submission.find([tmp_path / "in"])]
+    assert {student.points for student in students} == {0} and len(students) == 3 + len(odd)
+    assert len({*feedback.write(students, tmp_path)}) == 2 + len(students)
 
 
 def test_what_is_missing_here_is_nobodys_fault(tmp_path):
