@@ -131,7 +131,7 @@ def test_what_nobody_needs_is_not_run(tmp_path):
     [
         "import os, time\nos.closerange(0, 50)\ntime.sleep(100)",
         "import os\nos.closerange(0, 300)\nreturn scores",
-        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'5\\nnull\\n')\n    except OSError: pass\nreturn scores",
+        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'5\\n')\n    except OSError: pass\nreturn scores",
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\nreturn scores",
         "import os\nos.fork()\nreturn scores",
         "import subprocess\nsubprocess.Popen(['sleep', '100'], start_new_session=True)\nreturn scores",
