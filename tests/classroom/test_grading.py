@@ -14,7 +14,7 @@ from classes import body, make, notebook, solutions
 
 from minattn.classroom import feedback, grading, submission
 from minattn.classroom.exercises import CORE
-from minattn.classroom.grade import chosen
+from minattn.classroom.grade_command import chosen
 from minattn.classroom.process import Limits
 from minattn.classroom.solutions import cell, edited, opened
 
