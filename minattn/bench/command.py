@@ -66,7 +66,7 @@ def main(arguments):
         raise ValueError(f"--picture draws ratios to PyTorch's times. {MISSING}")
     path = arguments.picture and picture.check(arguments.picture)
     with measure.same_threads(number, torch):
-        facts = measure.machine(cores, number, torch)
+        facts = measure.machine(cores(), number, torch)
         rows, usages = _measured(arguments, keys, number, torch)
     results = [result for _, result in rows]
     speeds = [result.speed for result in results if result.speed]
