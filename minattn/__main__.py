@@ -14,7 +14,7 @@ COMMANDS = {
     "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 2 minutes)"),
     "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
     "lessons": ("minattn.classroom.command", "the course: list its lessons, copy, build or check their notebooks"),
-    "grade": ("minattn.classroom.grade_command", "grade a class's notebooks: points, what went wrong, a page for each student"),
+    "grade": ("minattn.classroom.grade_command", "grade a class: points, what went wrong, a page for each student"),
     "classify": ("minattn.classify", "attention over images and sounds: written digits, spoken digits (a minute)"),
     "write": ("minattn.write", "a Transformer and an LSTM of equal size learn to write the manual (a few minutes)"),
     "gradcheck": (
