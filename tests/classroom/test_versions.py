@@ -36,7 +36,8 @@ def test_students_and_teachers(tmp_path, capsys):
         assert BEGIN not in source(made) and END not in source(made)
     assert len(open_one["cells"]) == len(solved["cells"])
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["01_soft_dictionary.ipynb"] * 2
-    assert open_one == json.loads((shelf.BESIDE / "01_soft_dictionary.ipynb").read_text(encoding="utf-8"))
+    published = json.loads((shelf.BESIDE / "01_soft_dictionary.ipynb").read_text(encoding="utf-8"))
+    assert source(open_one) == source(published)  # outputs may differ where versions do
 
 
 def test_a_leak_is_not_written(tmp_path, capsys, monkeypatch):
