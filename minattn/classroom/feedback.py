@@ -77,9 +77,9 @@ def page(student):
 
 
 def _section(exercise, result):
-    points = "not graded"
-    if result["possible"] and result["points"] is not None:
-        points = f"{result['points']:g} of {result['possible']:g}"
+    points = "no points"
+    if result["possible"]:
+        points = "not graded" if result["points"] is None else f"{result['points']:g} of {result['possible']:g}"
     head = f"<header><h2>Lesson {exercise.lesson} · {html.escape(exercise.name)}</h2><span>{points}</span></header>"
     marks = tuple(Mark(**mark) for mark in result["marks"])
     note = "" if result["outcome"] == OK or exercise.kind == "predict" else f"A hint: {exercise.hints[0]}"

@@ -14,7 +14,7 @@ from minattn.classroom.solutions import BEGIN, END, cell, solved_lines, stub
 
 HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 SHORT = 12  # characters without spaces
-TELLS_NOTHING = re.compile(r"(return)?[\w,()=]*")  # names alone: return dquery, dkey
+TELLS_NOTHING = re.compile(r"return[\w,()]*|[\w,]+=\w+")  # names alone: return dquery, dkey; query, key = cache
 
 
 class Leak(ValueError):

@@ -1,7 +1,8 @@
 """What a student has handed in: notebooks or scripts, read without running anything, and without trusting them.
 
-Imports, constants and definitions are taken, wherever they stand; nothing else will run. Metadata are not looked at, so
-an editor that loses them loses nothing. Of several definitions of one name the last one counts.
+Imports, constants and definitions are taken, wherever they stand; nothing else will run, and of these only what an
+exercise uses. Metadata are not looked at, so an editor that loses them loses nothing. Of several definitions of an
+exercise the last one counts.
 """
 
 import ast
@@ -115,10 +116,9 @@ def find(paths):
             )
     if not any(files for _, files, _ in found):
         raise ValueError(f"no .ipynb or .py in {', '.join(map(str, paths))}")
+    found.sort(key=lambda one: bool(COPIES.search(one[0])))  # a copy after what it is a copy of
     submissions, taken, everybody = [], set(), {name.lower() for name, *_ in found}
-    for name, files, others in sorted(
-        found, key=lambda one: bool(COPIES.search(one[0]))
-    ):  # a copy after what it is a copy of
+    for name, files, others in found:
         name = os.fsencode(name).decode("utf-8", errors="replace")
         student = COPIES.sub("", name).strip() or name
         note = "" if student == name else f"{name} looks like a copy: graded as {student}"

@@ -13,10 +13,10 @@ import pytest
 from classes import body, make, notebook, solutions
 
 from minattn.classroom import feedback, grading, submission
-from minattn.classroom.exercises import CORE
+from minattn.classroom.exercises import CORE, EXERCISES
 from minattn.classroom.grade_command import chosen
 from minattn.classroom.process import Limits
-from minattn.classroom.solutions import cell, edited, opened
+from minattn.classroom.solutions import cell, edited, opened, solved
 
 TWO = ["tempered", "tempered_backward"]
 LIMITS = Limits(seconds=3)
@@ -131,7 +131,7 @@ def test_what_nobody_needs_is_not_run(tmp_path):
     [
         "import os, time\nos.closerange(0, 50)\ntime.sleep(100)",
         "import os\nos.closerange(0, 300)\nreturn scores",
-        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'5\\n')\n    except OSError: pass\nreturn scores",
+        "import os\nfor n in range(3, 210):\n    try: os.write(n, b'5\\n')\n    except OSError: pass\nreturn scores",
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\nreturn scores",
         "import os\nos.fork()\nreturn scores",
         "import subprocess\nsubprocess.Popen(['sleep', '100'], start_new_session=True)\nreturn scores",
@@ -188,6 +188,14 @@ def test_two_notebooks_of_one_student(tmp_path):
     write(tmp_path / "sue", "07.ipynb", *stubs, "from minattn.functions import softmax", "x = softmax(3)")
     student = grading.run(submission.find([tmp_path])[0], TWO, LIMITS)
     assert student.points == student.possible == 20
+
+
+def test_what_was_to_be_mended_takes_the_place_of_nothing(tmp_path):
+    mend = EXERCISES["rnn_backward"]
+    write(tmp_path / "sue", "19 (1).ipynb", solved(cell(mend)))
+    write(tmp_path / "sue", "19.ipynb", opened(cell(mend)))  # as it was given, and read last
+    student = grading.run(submission.find([tmp_path])[0], ["rnn_backward"], LIMITS)
+    assert student.results["rnn_backward"]["outcome"] == "OK"
 
 
 def test_a_line_that_is_not_run_is_named(tmp_path):
