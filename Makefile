@@ -16,7 +16,7 @@ help:
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
 	@echo "make lessons run every lesson of the course and write its notebook (LESSON=6 for one)"
 	@echo "make test    the whole test suite (about four minutes)"
-	@echo "make long    proofs over many more seeds: the checker on right gradients and on noise; lessons as scripts (4 minutes)"
+	@echo "make long    proofs over many more seeds: the checker on right gradients and on noise; lessons as scripts; a class of 200 (6 minutes)"
 	@echo "make nbgrader release, grade and feed back the exported course with nbgrader itself (installs it)"
 	@echo "make mutate  change one thing at a time in the formulas: a test must notice (an hour)"
 	@echo "make browser drive the viewer in Chromium (apt-get install chromium, or CHROMIUM=path)"

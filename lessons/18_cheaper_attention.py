@@ -426,14 +426,14 @@ check.merged(merged)
 
 # %%
 class sigmoid_attention:
-    """Weights between 0 and 1 that need not sum to 1. Every array has its D, E, S, T and batch axes as in dot."""
+    """Weights between 0 and 1 that need not sum to 1."""
 
     def init(rng):
         """Nothing is learned."""
         return {}
 
     def forward(params, query, key, value, *, mask=None):
-        """query (B, T, D), key (B, S, D), value (B, S, E), mask (B, T, S), True = may look -> context (B, T, E), cache."""
+        """query (B, T, D), key (B, S, D), value (B, S, E), mask (B, T, S) or None -> context (B, T, E), cache."""
         ### BEGIN SOLUTION context
         S, D = key.shape[-2:]
         weights = 1 / (1 + S * np.exp(-query @ key.mT / D**0.5))  # (B, T, S)
@@ -442,7 +442,7 @@ class sigmoid_attention:
         ### END SOLUTION
 
     def backward(dcontext, cache):
-        """dcontext (B, T, E) -> (dquery, dkey, dvalue), the gradients of params: {}."""
+        """dcontext (B, T, E) -> ((dquery, dkey, dvalue), {}): of the inputs, and of params, which are none."""
         ### BEGIN SOLUTION dquery, dkey, dvalue
         query, key, value, weights = cache
         dweights = dcontext @ value.mT
@@ -463,4 +463,6 @@ check.sigmoid_attention(sigmoid_attention)
 # - Dao et al. 2022, *FlashAttention: fast and memory-efficient exact attention with IO-awareness*, arXiv:2205.14135,
 #   algorithms 1 and 4.
 # - Beltagy, Peters & Cohan 2020, *Longformer*, arXiv:2004.05150, section 3.1: windows.
+# - Ramapuram et al. 2024, *Theory, analysis, and best practices for sigmoid self-attention*, arXiv:2409.04431: weights
+#   by a sigmoid, and why ln S is taken off.
 # - Katharopoulos et al. 2020, *Transformers are RNNs*, arXiv:2006.16236, equations 4 to 12: linear attention.
