@@ -9,7 +9,7 @@ export VECLIB_MAXIMUM_THREADS = 1
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: help demo look lessons test long nbgrader mutate browser lint parity oldest clean
+.PHONY: help demo look lessons test long nbgrader mutate browser lint parity gpu-test gpu-bench oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make browser drive the viewer in Chromium (apt-get install chromium, or CHROMIUM=path)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
+	@echo "make gpu-test   every op and two trainings on a graphics card; make gpu-bench times them there (CUDA=12 or 13)"
 	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"
 	@echo "make clean   remove the virtual environments and caches"
 
@@ -60,6 +61,16 @@ lint: .venv/dev
 parity: .venv/compare
 	.venv/bin/python -m pytest -m parity tests/parity tests/test_bench.py $(OPTIONS)
 
+# The card that there is: CUDA=12 for an older driver. Elsewhere both say so, and are done.
+CUDA ?= 13
+CARD = test -e /dev/nvidiactl -o -e /dev/nvidia0 -o -e /dev/dxg || { echo "no NVIDIA card here: nothing was run on one"; exit 0; }
+
+gpu-test:
+	@$(CARD); $(MAKE) .venv/gpu$(CUDA) && .venv/bin/python -m pytest -rs -m gpu tests/gpu $(OPTIONS)
+
+gpu-bench:
+	@$(CARD); $(MAKE) .venv/gpu$(CUDA) .venv/torch-gpu && .venv/bin/python -m minattn bench --card $(OPTIONS)
+
 oldest: .venv-oldest/test
 	.venv-oldest/bin/python -m pytest -n 2 $(OPTIONS)
 
@@ -75,6 +86,14 @@ clean:
 
 .venv/compare: .venv/test
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	@touch $@
+
+.venv/gpu12 .venv/gpu13: .venv/gpu%: .venv/test
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[gpu$*]"
+	@touch $@
+
+.venv/torch-gpu: .venv/test
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch>=2.4"
 	@touch $@
 
 .venv-oldest/test: pyproject.toml

@@ -48,7 +48,7 @@ def main(argv=None):
         return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
         missing = isinstance(error, ModuleNotFoundError)
-        if missing and error.name not in ("matplotlib", "tqdm", "jupytext", "nbclient"):
+        if missing and error.name not in ("matplotlib", "tqdm", "jupytext", "nbclient", "cupy"):
             raise
         hint = ': pip install "minattn[demo]"' if missing and "pip install" not in str(error) else ""
         print(f"minattn {arguments.command}: {error}{hint}", file=sys.stderr)

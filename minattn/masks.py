@@ -213,6 +213,7 @@ def array(mask, shape, *, like, rows=EVERYTHING, columns=EVERYTHING):
     rules = parts(mask)
     for rule in rules:
         if isinstance(rule, Given):
+            validate.together(mask=rule.mask, query=like)
             validate.broadcasts("mask", rule.mask.shape, shape, "(..., T, S)")
     return All(rules).tile(shape, rows, columns, like) if rules else None
 
@@ -239,6 +240,7 @@ def separate(mask, shape, *, like):
     queries, keys, offset = [], [], S
     for rule in parts(mask):
         if isinstance(rule, Given):
+            validate.together(mask=rule.mask, query=like)
             validate.broadcasts("mask", rule.mask.shape, shape, "(..., T, S)")
         tall = isinstance(rule, Given) and (rule.mask.ndim < 2 or rule.mask.shape[-2] == 1)
         wide = isinstance(rule, Given) and rule.mask.ndim > 1 and rule.mask.shape[-1] == 1
@@ -319,6 +321,7 @@ def _places(steps, part, like):
 
 def _outer(lengths, leading, steps, letter, like):
     """lengths (B, ...) -> (B, ..., 1, 1)."""
+    validate.reaches("lengths", lengths, like)
     lengths = np.asarray(validate.lengths(lengths, leading, steps, letter), like=like)
     return lengths.reshape(lengths.shape + (1,) * (len(leading) - lengths.ndim + 2))
 
@@ -330,5 +333,6 @@ def _spread(name, numbers, leading, steps, like):
         came = f"{numbers.dtype} {numbers.shape}"
         raise ValueError(f"{name} of document() must be integers (B, ..., {steps}) but came as {came}")
     validate.lengths(numbers[..., 0] * 0, leading, 0)
+    validate.reaches(name, numbers, like)
     numbers = np.asarray(numbers, like=like)
     return numbers.reshape(numbers.shape[:-1] + (1,) * (len(leading) - numbers.ndim + 1) + (steps,))

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from minattn import tree
+from minattn.backend import is_device, to_host
 
 CHUNK = 2**16  # numbers: few enough that params, averages and gradients of one chunk stay in the cache, 256 KB each
 
@@ -68,19 +69,24 @@ def clip(grads, max_norm):
         raise ValueError(f"max_norm must be positive but is {max_norm}")
     max_norm = float(max_norm)
     wide = [(path, grad.astype(np.float64)) for path, grad in tree.leaves(grads)]
-    peaks = [float(np.abs(grad).max()) if grad.size else 0.0 for _, grad in wide]
+    peaks = _fetched([np.abs(grad).max() for _, grad in wide if grad.size])
     peak = max(peaks, default=0.0)
-    for (path, _), largest in zip(wide, peaks, strict=True):
+    for (path, _), largest in zip(((path, grad) for path, grad in wide if grad.size), peaks, strict=True):
         if not math.isfinite(largest):
             raise FloatingPointError(
                 f"the gradient {path} holds {largest}: the step before was too long, or the data holds NaN; nothing "
                 f"was changed"
             )
     # squares of numbers beyond 1e154 overflow: measure all by the largest
-    norm = peak * math.sqrt(sum(float(((grad / peak) * (grad / peak)).sum()) for _, grad in wide)) if peak else 0.0
+    norm = peak * math.sqrt(sum(_fetched([((grad / peak) * (grad / peak)).sum() for _, grad in wide]))) if peak else 0.0
     if norm <= max_norm:
         return grads, norm
     return tree.map(lambda grad: grad * (max_norm / norm), grads), norm
+
+
+def _fetched(numbers):
+    """Single numbers, of the host or of a device, as Python's: fetched together, since each fetch is a wait."""
+    return to_host(np.stack(numbers)).tolist() if numbers else []
 
 
 class Flat:
@@ -108,8 +114,9 @@ class Flat:
         row = np.concatenate([leaf.reshape(-1) for _, leaf in leaves])
         # The averages are kept as sums, mean / (1 - beta1) and square / (1 - beta2): one pass less for each
         self._rows = np.stack([row, np.zeros_like(row), np.zeros_like(row)])  # params, sums, sums of squares
-        self._chunks = _chunks([leaf.size for _, leaf in leaves])
-        self._spare = np.empty_like(row, shape=(2, CHUNK))
+        chunk = max(row.size, 1) if is_device(row) else CHUNK  # a card has no such cache, and each call costs it more
+        self._chunks = _chunks([leaf.size for _, leaf in leaves], chunk)
+        self._spare = np.empty_like(row, shape=(2, chunk))
         self.params = _views(self._rows[0], params)
 
     @property
@@ -166,7 +173,7 @@ class Flat:
         """The squares summed in float64; where that is not enough, or something is wrong, `clip` knows what to do."""
         with np.errstate(over="ignore", invalid="ignore"):
             wide = (grad.astype(np.float64) for grad, *_ in self._walk(grads))
-            total = sum(float(grad @ grad) for grad in wide)
+            total = sum(_fetched([grad @ grad for grad in wide]))
         if max_norm > 0 and 1e-200 < total < math.inf:
             return math.sqrt(total)
         _, norm = clip(dict(zip([path for path, _ in tree.leaves(self.params)], grads, strict=True)), max_norm)
@@ -182,17 +189,17 @@ class Flat:
             yield grad, *self._rows[:, place]
 
 
-def _chunks(sizes):
+def _chunks(sizes, chunk):
     """Rows of these sizes, one after the other, in chunks -> [(place in the whole, [(row, part of it), ...]), ...].
 
     A chunk is a few small rows, or a part of a large one, which nobody has to put together.
     """
     chunks, start, end, pieces = [], 0, 0, []
     for row, size in enumerate(sizes):
-        for first in range(0, size, CHUNK):
-            part = slice(first, min(first + CHUNK, size))
+        for first in range(0, size, chunk):
+            part = slice(first, min(first + chunk, size))
             length = part.stop - part.start
-            if pieces and end - start + length > CHUNK:
+            if pieces and end - start + length > chunk:
                 chunks.append((slice(start, end), pieces))
                 start, pieces = end, []
             pieces.append((row, part))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import optim, threads, tree
+from minattn.backend import is_device
 from minattn.functions import Loss, cross_entropy, cross_entropy_backward
 
 MARKS = 10  # how often `measure` is asked
@@ -43,7 +44,8 @@ def gradients(op, params, inputs, targets, *, ignore_index=None, lengths=None, s
 
     inputs: a tuple of arrays (B, ...), one entry for each sequence, as have the arrays of lengths, options of op by
     name. side_by_side: each thread computes some sequences of the batch, and their gradients are added. That pays where
-    the operations are large, as in a Transformer; the steps of a recurrence are too short for it.
+    the operations are large, as in a Transformer; the steps of a recurrence are too short for it, and a card has no use
+    for it.
 
         mean = sum over all counted targets / count,  so a part whose sum is divided by the count of all adds up to it
     """
@@ -58,6 +60,7 @@ def gradients(op, params, inputs, targets, *, ignore_index=None, lengths=None, s
         return loss.sum, dparams
 
     B = len(targets)
+    side_by_side = side_by_side and not is_device(targets)
     sums, dparams = zip(*threads.map(part, threads.parts(B) if side_by_side else [slice(0, B)]), strict=True)
     return sum(sums) / max(count, 1), functools.reduce(tree.add, dparams)
 

@@ -15,6 +15,7 @@ def shapes(expected, **arrays):
     One letter means one size wherever it stands; the leading axes "..." broadcast. None is passed over.
     """
     sizes, source = {"...": ()}, {}
+    together(**arrays)
     for name, array in arrays.items():
         if array is None:
             continue
@@ -61,6 +62,7 @@ def attention(expected, params, query, key, value, bias=None, *, optional=()):
         raise ValueError(f"key {key.shape} has S=0 source time steps: there is nothing to look at")
     scores = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), sizes["T"], sizes["S"])
     if bias is not None:
+        together(query=query, bias=bias)
         floating("bias", bias)
         broadcasts("bias", bias.shape, scores, "(..., T, S)")
     return scores
@@ -102,6 +104,7 @@ def directions(params, state):
 def block(params, x, memory, activation):
     """The inputs of a Transformer layer, against what its parameters were made for."""
     M = params["norm_feed"]["gain"].shape[0]
+    together(x=x, memory=memory, parameters=params["norm_feed"]["gain"])
     for name, array in (("x", x), ("memory", memory)):
         if array is None:
             continue
@@ -140,6 +143,7 @@ def image(images, convolutions, strides):
 
 def sequences(**ids):
     """Integer ids (B, T) with at least one time step, all of one batch size."""
+    together(**ids)
     for name, array in ids.items():
         if getattr(array, "ndim", 0) != 2:
             came = getattr(array, "shape", type(array).__name__)
@@ -149,6 +153,30 @@ def sequences(**ids):
     if len({array.shape[0] for array in ids.values()}) > 1:
         came = ", ".join(f"{name} {array.shape}" for name, array in ids.items())
         raise ValueError(f"all sequences need one batch size B, but {came} came")
+
+
+def on_device(array):
+    """Does it lie on a graphics card? CuPy's arrays come to the host by `get()` alone."""
+    return not isinstance(array, np.ndarray) and hasattr(array, "get") and hasattr(array, "dtype")
+
+
+def together(**arrays):
+    """All on the host or all on a device: nothing is carried over in silence."""
+    places = {name: on_device(x) for name, x in arrays.items() if isinstance(x, np.ndarray) or on_device(x)}
+    if len(set(places.values())) > 1:
+        host, device = (next(name for name, place in places.items() if place is there) for there in (False, True))
+        raise TypeError(
+            f"{host} lies on the host but {device} on a device: bring both to one place, by to_device or to_host of "
+            f"minattn.backend"
+        )
+
+
+def reaches(name, array, like):
+    """Lengths and their kind are brought to a device where they are needed, but nothing comes back in silence."""
+    if on_device(array) and not on_device(like):
+        raise TypeError(
+            f"{name} lies on a device but what it is for on the host: fetch it by to_host of minattn.backend"
+        )
 
 
 def count(name, number):
@@ -212,7 +240,7 @@ def tokens(ids, V, *, name="ids", like=None):
     integers(name, ids)
     if like is not None and ids.shape != like:
         raise ValueError(f"{name} must have shape {like}, one token for each row of logits, but have {ids.shape}")
-    if ids.size and not (0 <= ids.min() and ids.max() < V):
+    if ids.size and not ((ids >= 0) & (ids < V)).all():  # one answer, for which a device is waited for once
         wrong = ids.min() if ids.min() < 0 else ids.max()
         raise ValueError(
             f"{name} must lie in 0 .. V-1 = {V - 1} but {int(wrong)} came: the vocabulary has V={V} tokens, "

@@ -13,7 +13,7 @@ ROOT = Path(minattn.__file__).parent
 FLOORS = {
     "minattn": -1, "functions": 0, "masks": 0, "positions": 0, "tree": 0, "validate": 0, "threads": 0, "op": 0,
     "attention": 1, "recurrent": 1, "models": 2,
-    "gradcheck": 3, "gradient_norms": 3, "optim": 3, "weights": 3, "plots": 3, "data": 3,
+    "backend": 3, "gradcheck": 3, "gradient_norms": 3, "optim": 3, "weights": 3, "plots": 3, "data": 3,
     "pytest_plugin": 4, "reader": 4, "training": 4, "look": 5, "demo": 5, "write": 5, "classify": 5, "bench": 5,
     "classroom": 5,
     "__main__": 6,

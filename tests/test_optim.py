@@ -318,7 +318,7 @@ def test_chunks_cover_every_number_once(sizes, monkeypatch):
     monkeypatch.setattr(optim, "CHUNK", 10)
     rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
     seen = []
-    for place, pieces in optim._chunks(sizes):
+    for place, pieces in optim._chunks(sizes, optim.CHUNK):
         numbers = np.concatenate([rows[row][part] for row, part in pieces])
         assert numbers.tolist() == list(range(place.start, place.stop)) and 0 < len(numbers) <= 10
         seen += numbers.tolist()

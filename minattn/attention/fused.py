@@ -38,6 +38,7 @@ EXACT = "equals `dot`"
 LOG2_E = math.log2(math.e)
 TILE = 2**18  # scores that are computed together, a megabyte of float32; under a mask half, so that more is left out
 SHORT = 2**18  # T S of one head up to which the exponentials are kept
+ON_A_CARD = 2**26  # the same on a graphics card, where a tile costs a dozen calls and no cache is to be kept
 WORTH = 2**23  # multiplications of one product from which on threads are asked to help
 LOW, HIGH = 1e-15, 1e15  # totals between these need no peak
 
@@ -88,7 +89,8 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
     backward, by default those of short rows. Errors and mask as in `dot`.
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
-    tile = (TILE if mask is None else TILE // 2) if tile is None else tile
+    if tile is None:
+        tile = ON_A_CARD if validate.on_device(query) else TILE if mask is None else TILE // 2
     validate.count("tile", tile)
     sees, seen = masks.visible(mask, shape, like=query)                          # what nobody may see never matters
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
@@ -280,6 +282,8 @@ def _of(heads, term, shape):
     if math.prod(term.shape[:-2]) == 1:
         return term.reshape(term.shape[-2:])
     leading = shape[:-2]
+    if heads.stop - heads.start == math.prod(leading):
+        return _flat(term, leading)
     places = np.unravel_index(range(heads.start, heads.stop), leading)
     return np.broadcast_to(term, (*leading, *term.shape[-2:]))[tuple(place.tolist() for place in places)]
 

@@ -4,6 +4,7 @@
     parts       one row each: attention, recurrence, functions
     models      one row each: training steps, decoding, what a user waits for beside them
     memory      what grows with T, each size in a process of its own
+    card        the same on a graphics card, with rows of its own
     contests    ROWS, the one registry
     picture     the ratios as bars
     command     python -m minattn bench

@@ -33,6 +33,7 @@ examples:
   python -m minattn bench --only attention lstm
   python -m minattn bench --quick --threads 1
   python -m minattn bench --only list
+  python -m minattn bench --card
 
 exit status: 0, or 1 where the two sides compute something different; a slow row is told, but is no failure
 """
@@ -44,6 +45,9 @@ def add_arguments(parser):
     parser.add_argument("--only", nargs="+", metavar="KEY", default=[], help="some rows; `list` shows their keys")
     parser.add_argument("--threads", type=int, metavar="N", help="of both sides (default 2, or 1 on a single core)")
     parser.add_argument("--quick", action="store_true", help="short turns, and without the longest sequences")
+    parser.add_argument(
+        "--card", action="store_true", help="on a graphics card, against PyTorch there and the host here"
+    )
     parser.add_argument("--picture", type=Path, metavar="PATH", help="draw the ratios as bars")
     parser.add_argument("--json", action="store_true", help="one JSON document in place of the table")
 
@@ -54,9 +58,13 @@ def main(arguments):
     if number < 1:
         raise ValueError(f"--threads must be at least 1 but is {number}")
     os.environ.update(dict.fromkeys(VARIABLES, str(number)))  # read by all that is loaded from here on, children too
-    from minattn.bench import measure, picture
+    from minattn.bench import card, measure, picture
     from minattn.bench.contests import MEMORY, ROWS
 
+    if arguments.card:
+        if arguments.only or arguments.picture:
+            raise ValueError("--card has rows of its own, all of them, and no picture: leave out --only and --picture")
+        return card.main(arguments, number)
     if arguments.only == ["list"]:
         print("\n".join([*ROWS, *MEMORY]))
         return AGREE

@@ -20,6 +20,7 @@ import numpy as np
 
 import minattn
 from minattn import threads, tree
+from minattn.backend import to_host
 
 TURN = 0.02  # seconds: threads that have nothing to do wait a while before they sleep, so nobody's turn is one run
 REST = 0.1  # seconds before a turn that is one run: the threads of whoever came before have gone to sleep
@@ -127,7 +128,8 @@ def disagreement(contest):
 
 
 def _array(leaf):
-    return np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf)
+    """NumPy's, from wherever it lies."""
+    return np.asarray(leaf.detach().cpu() if hasattr(leaf, "detach") else to_host(leaf))
 
 
 def _error(ours, theirs, scale):

@@ -9,7 +9,7 @@ import numpy as np
 from minattn import optim, training, tree
 from minattn.attention import additive, dot
 from minattn.bench.measure import Contest, python
-from minattn.bench.parts import as_cell, bahdanau, normal, single, tensors, with_weights
+from minattn.bench.parts import as_cell, bahdanau, normal, single, stay, tensors, with_weights
 from minattn.gradcheck import gradcheck
 from minattn.models import language_model, seq2seq
 from minattn.op import bind
@@ -44,7 +44,7 @@ def adam_step(rng, torch, V=65, M=128, H=4, L=4, T=64):
     yield Contest(f"Adam  {count:,} parameters", ours, twin() if torch else None, 1.5, 2.5, tolerance=1e-6)
 
 
-def transformer_step(rng, torch, B=16, T=64, V=65, M=128, H=4, L=4):
+def transformer_step(rng, torch, B=16, T=64, V=65, M=128, H=4, L=4, *, put=stay):
     """A training step of the language model: forward, loss, backward, AdamW."""
     op, params = bind(language_model, **CHOICES), single(language_model.init(rng, V=V, M=M, H=H, L=L, T=T))
     tokens = rng.integers(V, size=(B, T + 1))
@@ -60,11 +60,11 @@ def transformer_step(rng, torch, B=16, T=64, V=65, M=128, H=4, L=4):
         return _their_step(torch, lambda tokens: language_twin(torch, weights, tokens), leaves, gradients, *problem)
 
     name = f"Transformer, training step  L {L}, M {M}, T {T}, B {B}"
-    ours = _our_step(op, params, *problem, side_by_side=True)
+    ours = _our_step(op, put(params), *put(problem), side_by_side=True)
     yield Contest(name, ours, twin() if torch else None, 0.8, 1.05)
 
 
-def seq2seq_step(rng, torch, B=32, S=20, T=20, V=40, I=64, N=128):
+def seq2seq_step(rng, torch, B=32, S=20, T=20, V=40, I=64, N=128, *, put=stay):
     """A training step of the encoder-decoder with additive attention at every step."""
     op = bind(seq2seq, attention=additive)
     params = single(op.init(rng, source_vocabulary=V, target_vocabulary=V, I=I, N=N))
@@ -89,7 +89,7 @@ def seq2seq_step(rng, torch, B=32, S=20, T=20, V=40, I=64, N=128):
         return _their_step(torch, logits, leaves, gradients, *problem)
 
     name = f"seq2seq, training step  N {N}, S {S}, T {T}, B {B}"
-    yield Contest(name, _our_step(op, params, *problem), twin() if torch else None)
+    yield Contest(name, _our_step(op, put(params), *put(problem)), twin() if torch else None)
 
 
 def _our_step(op, params, inputs, answers, side_by_side=False):

@@ -1,7 +1,8 @@
 """Attention, recurrence and functions: forward and backward, float32, the same random numbers on both sides.
 
 A row function yields its contests, smallest first. torch is the module, or None where PyTorch is missing. Sizes are
-arguments, so that tests can take small ones.
+arguments, so that tests can take small ones. put: where our arrays are brought before they are computed with; PyTorch's
+tensors are made on its default device.
 """
 
 import numpy as np
@@ -24,7 +25,12 @@ CROSS_ENTROPY = (4096, 65), (1024, 5000), (256, 50000)
 SOFTMAX = (16, 4, 64, 64), (4, 4, 512, 512)
 
 
-def attention(rng, torch, sizes=ATTENTION):
+def stay(arrays):
+    """Our arrays remain where they are."""
+    return arrays
+
+
+def attention(rng, torch, sizes=ATTENTION, *, mechanism=fused, put=stay):
     """Plain and causal, against the fused kernel; (B, H, T, D)."""
     for B, H, T, D in sizes:
         inputs = normal(rng, *[(B, H, T, D)] * 3)
@@ -38,7 +44,7 @@ def attention(rng, torch, sizes=ATTENTION):
             options = {"mask": causal()} if looking_back else {}
             yield Contest(
                 f"attention{', causal' * looking_back}  {B}x{H} heads, T {T}, D {D}",
-                op_work(fused, {}, inputs, dcontext, options),
+                op_work(mechanism, {}, put(inputs), put(dcontext), options),
                 twin_work(torch, theirs, {}, inputs, dcontext, ("query", "key", "value")),
                 aim,
                 must,
@@ -47,29 +53,29 @@ def attention(rng, torch, sizes=ATTENTION):
             )
 
 
-def lstm_layer(rng, torch, sizes=LSTM):
+def lstm_layer(rng, torch, sizes=LSTM, *, put=stay):
     """One layer over a whole sequence, against nn.LSTM; (B, T, I, N)."""
     for B, T, I, N in sizes:
         aim, must = (1.1, 1.7) if N < 256 else (0.8, 1.0)
-        yield _lstm(rng, torch, B, T, I, N, f"LSTM  B {B}, T {T}, I {I}, N {N}", aim, must, _layer)
+        yield _lstm(rng, torch, B, T, I, N, f"LSTM  B {B}, T {T}, I {I}, N {N}", aim, must, _layer, put)
 
 
-def lstm_loop(rng, torch, sizes=LSTM[:2]):
+def lstm_loop(rng, torch, sizes=LSTM[:2], *, put=stay):
     """The same against a loop over time with nn.LSTMCell; (B, T, I, N)."""
     for B, T, I, N in sizes:
-        yield _lstm(rng, torch, B, T, I, N, f"LSTM against cells  B {B}, T {T}, I {I}, N {N}", 0.3, 0.5, _cells)
+        yield _lstm(rng, torch, B, T, I, N, f"LSTM against cells  B {B}, T {T}, I {I}, N {N}", 0.3, 0.5, _cells, put)
 
 
-def _lstm(rng, torch, B, T, I, N, name, aim, must, way):
-    params, inputs = single(lstm.init(rng, I=I, N=N)), normal(rng, (B, T, I))
-    doutputs = normal(rng, (B, T, N))
+def _lstm(rng, torch, B, T, I, N, name, aim, must, way, put):
+    problem = single(lstm.init(rng, I=I, N=N)), normal(rng, (B, T, I)), normal(rng, (B, T, N))
+    params, inputs, doutputs = put(problem)
 
     def ours():
         (outputs, _), cache = lstm.forward(params, inputs)
         (dinputs, _), dparams = lstm.backward((doutputs, None), cache)
         return {"outputs": outputs, "dinputs": dinputs, "dparams": dparams}
 
-    theirs = None if torch is None else way(torch, params, inputs, doutputs)
+    theirs = None if torch is None else way(torch, *problem)
     return Contest(name, ours, theirs, aim, must, flops=3 * 2 * B * T * (I + N) * 4 * N)
 
 
@@ -92,7 +98,7 @@ def _cells(torch, params, inputs, doutputs):
 
 
 def _module_work(torch, module, run, inputs, doutputs):
-    inputs, doutputs = torch.tensor(inputs, requires_grad=True), torch.from_numpy(doutputs)
+    inputs, doutputs = torch.tensor(inputs, requires_grad=True), torch.tensor(doutputs)
 
     def theirs():
         outputs = run(inputs)
@@ -106,7 +112,7 @@ def with_weights(torch, Module, sides, **settings):
     """nn.LSTM or nn.LSTMCell with our weights, sides by suffix: gates in our order, matrices transposed."""
     weights = {}
     for suffix, params in sides.items():
-        W_input, W_hidden, b = (torch.from_numpy(params[name]) for name in ("W_input", "W_hidden", "b"))
+        W_input, W_hidden, b = (torch.tensor(params[name]) for name in ("W_input", "W_hidden", "b"))
         own = {"weight_ih": W_input.mT, "weight_hh": W_hidden.mT, "bias_ih": b, "bias_hh": torch.zeros_like(b)}
         weights |= {name + suffix: weight for name, weight in own.items()}
     module = Module(len(W_input), len(W_hidden), **settings)
@@ -244,7 +250,7 @@ def twin_work(torch, twin, params, inputs, dout, names):
         return None
     params, inputs = tensors(torch, params), tensors(torch, inputs)
     leaves = [leaf for _, leaf in tree.leaves((params, inputs)) if leaf.requires_grad]
-    dout = torch.from_numpy(dout)
+    dout = torch.tensor(dout)
 
     def theirs():
         out = twin(params, *inputs)

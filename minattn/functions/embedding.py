@@ -9,6 +9,7 @@ OFTEN = 8  # a row that was read more often than that is worth a sum of its own
 
 def embedding(table, ids):
     """table (V, M), ids (...) integers in 0..V-1 -> (..., M)."""
+    validate.together(table=table, ids=ids)
     validate.tokens(ids, table.shape[0])
     return table[ids]
 

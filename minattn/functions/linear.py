@@ -2,17 +2,20 @@
 
 import numpy as np
 
+from minattn import validate
 from minattn.functions import buffers
 from minattn.functions.broadcast import add_into
 
 
 def linear(x, W, b=None):
     """x (..., I), W (I, O), b (O,) or None -> (..., O): one product, whatever the leading axes."""
+    validate.together(x=x, W=W, b=b)
     return add_into(product(_rows(x), W), b).reshape(*x.shape[:-1], W.shape[1])
 
 
 def linear_backward(dout, x, W, b=None):
     """-> dx, dW, db."""
+    validate.together(dout=dout, x=x, W=W)
     # out = rows @ W + b, in the shape of x
     drows = _rows(dout)
     db = None if b is None else drows.sum(axis=0)

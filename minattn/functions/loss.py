@@ -47,6 +47,7 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie in [0, 1] but is {label_smoothing}: it is a share of certainty")
+    validate.together(logits=logits, targets=targets)
     validate.floating("logits", logits)
     V, e = logits.shape[-1], float(label_smoothing)
     validate.integers("targets", targets)
@@ -124,6 +125,7 @@ def _times(exponentials, scale, dlogits):
 
 def mse(predicted, desired):
     """predicted, desired of one shape -> Loss of (predicted - desired)^2; the mean of nothing is 0."""
+    validate.together(predicted=predicted, desired=desired)
     if predicted.shape != desired.shape:
         raise ValueError(f"predicted {predicted.shape} and desired {desired.shape} must have one shape")
     difference = predicted - desired         # (...)

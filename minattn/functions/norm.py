@@ -11,6 +11,7 @@ rms_norm: the same without the mean and the bias. Zhang & Sennrich 2019, arXiv:1
 
 import numpy as np
 
+from minattn import validate
 from minattn.functions.broadcast import row_dot, row_sum, unbroadcast
 from minattn.functions.tiles import by_rows
 
@@ -19,6 +20,7 @@ EPS = 1e-5
 
 def layer_norm(x, gain, bias=None, eps=EPS):
     """x (..., M), gain (M,), bias (M,) or None -> out (..., M), normalized (..., M), inverse_std (..., 1)."""
+    validate.together(x=x, gain=gain, bias=bias)
     M, dtype = x.shape[-1], np.result_type(*(each.dtype for each in (x, gain, bias) if each is not None))
 
     def rows(x, out, normalized, inverse_std):
@@ -56,6 +58,7 @@ def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
 
 def rms_norm(x, gain, eps=1e-6):
     """x (..., M), gain (M,) -> out (..., M), normalized (..., M), inverse_rms (..., 1)."""
+    validate.together(x=x, gain=gain)
     inverse_rms = 1 / np.sqrt(row_dot(x, x) / x.shape[-1] + float(eps))  # (..., 1)
     normalized = x * inverse_rms                                         # (..., M)
     return gain * normalized, normalized, inverse_rms

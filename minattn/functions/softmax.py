@@ -79,6 +79,7 @@ def _hidden(scores, mask):
     validate.floating("scores", scores)
     if mask is None:
         return scores
+    validate.together(scores=scores, mask=mask)
     validate.boolean(mask)
     return np.where(mask, scores, -np.inf)          # (..., S)
 

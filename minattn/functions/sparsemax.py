@@ -13,6 +13,7 @@ from minattn import validate
 def sparsemax(scores, mask=None):
     """scores (..., S) -> weights (..., S), rows summing to 1; mask: booleans, True = may look, dead rows 0."""
     if mask is not None:
+        validate.together(scores=scores, mask=mask)
         validate.boolean(mask)
         scores = np.where(mask, scores, -np.inf)                               # (..., S)
     seen = scores.real > -np.inf                                               # (..., S)

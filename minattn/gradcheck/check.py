@@ -11,6 +11,7 @@ import numpy as np
 
 from minattn import tree, validate
 from minattn.gradcheck.derivative import STEP, complex_step, floating, inner, own
+from minattn.gradcheck.device import at_home
 from minattn.gradcheck.faults import (
     changed,
     largest,
@@ -113,7 +114,7 @@ def adjoint(op, params, inputs, options=None, rng=None):
     of |v| in the place of |J v|. It sees an error in any element, if not which.
     """
     rng = rng or np.random.default_rng(0)
-    problem = of_op(op, params, inputs, options)
+    problem = at_home(of_op(op, params, inputs, options))
     out, cache = problem.call(problem.point)
     w = random_like(out, rng)
     v = tree.map(lambda x: rng.normal(size=x.shape) if floating(x) else None, problem.point)
@@ -129,6 +130,7 @@ def adjoint(op, params, inputs, options=None, rng=None):
 
 def _examine(problem, rng, tolerance, max_elements, reference, diagnose, method, eps=None):
     """From a problem to its report."""
+    problem = at_home(problem)
     kept = np.random.get_state()  # noqa: NPY002  of the caller: forward may draw from it
     try:
         return _report(problem, rng, tolerance, max_elements, reference, diagnose, method, eps)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minattn import tree
+from minattn.backend import is_device
 
 STEP = 1e-20
 WIDE = 2.0**-9  # the step of a difference, times the element where that is larger than 1
@@ -119,12 +120,17 @@ def difference_of(above, below):
 
 def floating(leaf):
     """Is this a differentiable array?"""
-    return leaf is not None and np.asarray(leaf).dtype.kind in "fc"
+    return leaf is not None and (leaf if is_device(leaf) else np.asarray(leaf)).dtype.kind in "fc"
+
+
+def is_array(value):
+    """An array of the host, or of a graphics card."""
+    return isinstance(value, np.ndarray) or is_device(value)
 
 
 def own(point):
     """A copy of the point, row after row, in which no array stands twice: query, key and value may be one."""
-    return tree.map(lambda x: np.array(x, order="C"), point)
+    return tree.map(lambda x: x.copy() if is_device(x) else np.array(x, order="C"), point)
 
 
 def _each(function, point, slopes, chosen):

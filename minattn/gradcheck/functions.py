@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minattn import tree
-from minattn.gradcheck.derivative import floating, own
+from minattn.backend import to_host
+from minattn.gradcheck.derivative import floating, is_array, own
 from minattn.gradcheck.problem import Problem, by_name, called, fresh, letters, parameters, upstreams
 
 RESULT = ("out", "output", "y", "result")  # what forward returned, where backward asks for it
@@ -120,7 +121,7 @@ def _split(style, result, point, title, alone):
 
 def _takes_one(backward, style, result, point, options):
     """Of several results: does backward take the gradient of the first alone, and not one of each? Both are tried."""
-    if not isinstance(result, tuple) or len(result) < 2 or not isinstance(result[0], np.ndarray):
+    if not isinstance(result, tuple) or len(result) < 2 or not is_array(result[0]):
         return False
     asked = {name: dict.fromkeys(RESULT, result[0]).get(name, point.get(name)) for name in style.asks}
     settings = {name: option for name, option in fresh(options).items() if name in style.options}
@@ -141,7 +142,8 @@ def _takes_one(backward, style, result, point, options):
 def _is_kept(result, name, point):
     """Did forward return, behind its result, just the array that backward asks for? Then it is no second output."""
     wanted = point[name] if name in point else result[0]
-    return isinstance(wanted, np.ndarray) and isinstance(result[-1], np.ndarray) and np.array_equal(wanted, result[-1])
+    both = wanted, result[-1]
+    return all(map(is_array, both)) and np.array_equal(*map(to_host, both))
 
 
 def _only(outs):

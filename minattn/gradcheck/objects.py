@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minattn import tree
-from minattn.gradcheck.derivative import floating, own
+from minattn.gradcheck.derivative import floating, is_array, own
 from minattn.gradcheck.problem import GRADIENT_OF, Problem, by_name, called, fresh, letters, parameters, upstreams
 
 PARAMETERS = ("params", "parameters", "weights")
@@ -121,7 +121,7 @@ def _found(tried, before, names):
             new = all(_get(tried, other) is not _get(tried, gradient) for other in one.gradients)
             held[first] = Held((*one.places, here), (*one.gradients, gradient) if new else one.gradients)
         for name, value in steady.items():
-            if isinstance(value, np.ndarray) and floating(value):
+            if is_array(value) and floating(value):
                 alone[".".join(map(str, (*place, name)))] = (*place, name)
     used = {*known, *(id(_get(tried, place)) for one in held.values() for place in one.gradients)}
     alone = {name: place for name, place in alone.items() if id(_get(tried, place)) not in used}
@@ -141,9 +141,9 @@ def _pairs(layer, steady):
                     yield (key,), (name, key), (store, key)
         elif name in PARAMETERS and isinstance(value, list) and len(value) == len(getattr(layer, store, ())):
             for i, leaf in enumerate(value):
-                if isinstance(leaf, np.ndarray) and floating(leaf):
+                if is_array(leaf) and floating(leaf):
                     yield (name, i), (name, i), (store, i)
-        elif isinstance(value, np.ndarray) and floating(value):
+        elif is_array(value) and floating(value):
             own_name = next((form.format(name) for form in GRADIENT_OF if hasattr(layer, form.format(name))), None)
             kept_in = next((store for store in stores if name in _keys(getattr(layer, store))), None)
             if own_name or kept_in:

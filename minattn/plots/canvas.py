@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 
+from minattn import backend
 from minattn.plots import fonts
 
 LONGEST = 16  # characters of a token that are shown
@@ -55,9 +56,9 @@ def grid(axes, size, number, columns):
 
 def to_host(array):
     """A NumPy array, also of one that lies on a graphics card, or of several of them."""
-    if isinstance(array, list | tuple) and any(hasattr(part, "get") for part in array):
+    if isinstance(array, list | tuple) and any(backend.is_device(part) for part in array):
         return np.stack([to_host(part) for part in array])
-    return array.get() if hasattr(array, "get") else np.asarray(array)
+    return np.asarray(backend.to_host(array))
 
 
 def numbers(name, array):
@@ -83,7 +84,7 @@ def named(name, series):
 def labels(name, tokens):
     """Anything with an order, a string too, as a list of tokens."""
     try:
-        return list(to_host(tokens)) if hasattr(tokens, "get") else list(tokens)
+        return list(backend.to_host(tokens))
     except TypeError:
         raise TypeError(f"{name} must be a sequence of labels but is a {type(tokens).__name__}") from None
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minattn import masks
+from minattn import backend, masks
 from minattn.plots import canvas
 
 GREY, DARK = "#d9d9d9", "#7a7a7a"
@@ -130,7 +130,7 @@ def cells(weights, mask):
     """Booleans (..., T, S): where nobody may look, where a number is missing, and what therefore has no colour."""
     hidden = np.zeros(weights.shape, dtype=bool)
     if mask is not None:
-        mask = canvas.to_host(mask) if hasattr(mask, "get") else mask
+        mask = backend.to_host(mask)
         hidden = ~np.broadcast_to(masks.array(mask, weights.shape, like=weights), weights.shape)
     real = np.isfinite(weights)
     missing = ~real & ~hidden

@@ -46,6 +46,7 @@ def real_steps(lengths, inputs):
     B, T = inputs.shape[:2]
     if lengths is None:
         return [None] * T
+    validate.reaches("lengths", lengths, inputs)
     lengths = np.broadcast_to(validate.lengths(lengths, (B,), T), (B,))  # (B,)
     shortest = int(lengths.min()) if lengths.size else T
     lengths = np.asarray(lengths, like=inputs)[:, None]                  # (B, 1)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minattn.backend import to_host
+
 ABOUT = "about"  # the member with the settings, and the names of empty subtrees, which have no arrays
 LIMIT = 2**30  # bytes in all: a file of parameters for this library is far smaller
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, IndexError, NotImplementedError, RuntimeError)
@@ -81,7 +83,7 @@ def _flat(params):
             elif child is None:
                 raise ValueError(f"{where} is None: a file holds arrays")
             else:
-                arrays[where] = np.asarray(child)
+                arrays[where] = np.asarray(to_host(child))
                 if arrays[where].dtype.kind not in "fiub":
                     raise TypeError(f"{where} holds {arrays[where].dtype}: a file of parameters holds plain numbers")
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import DeviceArray
 from matplotlib import pyplot
 
 from minattn.plots import gradient_flow
@@ -123,11 +124,8 @@ def test_a_value_between_gaps_is_seen_on_a_long_line():
 
 
 def test_arrays_of_a_device():
-    class Device:
-        def get(self):
-            return np.array([1.0, 2.0])
-
-    np.testing.assert_allclose(gradient_flow({"a": Device()}).get_lines()[0].get_ydata(), [1, 2])
+    there = DeviceArray(np.array([1.0, 2.0]))
+    np.testing.assert_allclose(gradient_flow({"a": there}).get_lines()[0].get_ydata(), [1, 2])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import DeviceArray
 from matplotlib import pyplot
 from matplotlib.patches import PathPatch
 
@@ -83,16 +84,9 @@ def test_the_given_axes_are_drawn_on_and_returned(weights):
 
 
 def test_several_arrays_of_a_device(weights):
-    class Device:
-        def __init__(self, array):
-            self.array = array
-
-        def get(self):
-            return self.array
-
-    axes = heads([Device(layer) for layer in weights])
+    axes = heads([DeviceArray(layer) for layer in weights])
     np.testing.assert_array_equal(axes[1, 2].images[0].get_array(), weights[1, 2])
-    assert heads(Device(weights)).shape == (2, 3)
+    assert heads(DeviceArray(weights)).shape == (2, 3)
 
 
 def test_advice_about_fonts_stands_once_below_all(weights, monkeypatch):

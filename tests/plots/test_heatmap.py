@@ -6,7 +6,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
-from device import Elsewhere
+from device import DeviceArray
 from matplotlib import pyplot
 from matplotlib.patches import PathPatch
 
@@ -98,7 +98,7 @@ def test_masked_cells_are_hatched_and_grey():
     rule = masks.causal()
     allowed = np.tril(np.ones((4, 4), dtype=bool))
     weights = np.where(allowed, 0.25, 0.0)
-    for mask in (rule, allowed, Elsewhere(allowed)):
+    for mask in (rule, allowed, DeviceArray(allowed)):
         ax = heatmap(weights, mask=mask)
         np.testing.assert_array_equal(covered(ax, "////", (4, 4)), ~allowed)
         np.testing.assert_array_equal(ax.images[0].get_array().mask, ~allowed)
@@ -195,9 +195,9 @@ def test_styles_with_grids_and_other_defaults_do_not_matter(weights):
 
 
 def test_arrays_of_a_device_integers_and_half_precision(weights):
-    np.testing.assert_array_equal(heatmap(Elsewhere(weights)).images[0].get_array(), weights)
+    np.testing.assert_array_equal(heatmap(DeviceArray(weights)).images[0].get_array(), weights)
     heatmap(weights.astype(np.float16)).figure.canvas.draw()
-    heatmap([[1, 0], [0, 1]], Elsewhere(np.array(["a", "b"]))).figure.canvas.draw()
+    heatmap([[1, 0], [0, 1]], DeviceArray(np.array([7, 3]))).figure.canvas.draw()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device import Elsewhere
+from device import DeviceArray
 
 from minattn.plots import AttentionView, viewer
 
@@ -302,7 +302,9 @@ def test_one_head_a_layer_all_layers_and_other_devices(weights):
 
     whole = text(weights, "abcde", "uvwxyz")
     assert (
-        whole == text(Elsewhere(weights), "abcde", "uvwxyz") == text([Elsewhere(w) for w in weights], "abcde", "uvwxyz")
+        whole
+        == text(DeviceArray(weights), "abcde", "uvwxyz")
+        == text([DeviceArray(w) for w in weights], "abcde", "uvwxyz")
     )
     assert text(weights[0, 0], "abcde", "uvwxyz") == text(weights[:1, :1], "abcde", "uvwxyz")
     assert text(weights[0], "abcde", "uvwxyz") == text(weights[:1], "abcde", "uvwxyz")
