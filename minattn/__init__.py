@@ -33,6 +33,8 @@ LETTERS = {
     "M": "model features",
     "V": "tokens in the vocabulary",
     "I": "input features",
+    "P": "features of keys before their heads",
+    "U": "features of values before their heads",
     "N": "recurrent features",
     "A": "features of the additive score",
     "L": "layers (in a kernel: columns)",

@@ -31,7 +31,16 @@ from tqdm import tqdm
 TESTS = pathlib.Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "minattn"
 ROOMS = ("functions", "attention", "recurrent")
-KILLERS = ["test_laws.py", *ROOMS, "models", "test_masks.py", "test_op.py", "test_positions.py", "test_validate.py"]
+KILLERS = [
+    "test_laws.py",
+    *ROOMS,
+    "models",
+    "test_backend.py",
+    "test_masks.py",
+    "test_op.py",
+    "test_positions.py",
+    "test_validate.py",
+]
 NO_FORMULAS = {"plain.py", "cases.py", "__init__.py"}  # oracles, inputs, lists
 PATIENCE = 5  # seconds that a test may take, beyond ten times what it takes without the mutant
 MEMORY = 16 * 2**30  # bytes of addresses for a mutant

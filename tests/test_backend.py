@@ -12,7 +12,17 @@ from laws import close
 
 from minattn import backend, gradient_norms, masks, optim, plots, training, tree
 from minattn.attention import VARIANTS, additive, dot, fused, multihead
-from minattn.functions import Loss, cross_entropy, embedding, layer_norm, linear, mse, softmax, sparsemax
+from minattn.functions import (
+    Loss,
+    cross_entropy,
+    embedding,
+    layer_norm,
+    linear,
+    linear_backward,
+    mse,
+    softmax,
+    sparsemax,
+)
 from minattn.gradcheck import adjoint, check, gradcheck
 from minattn.models import block, language_model, recurrent_model, seq2seq, speech, transformer, vision
 from minattn.op import bind, halves
@@ -350,6 +360,9 @@ class TestMixed:
         ids, W, scores = TOKENS, RNG.normal(size=(4, 2)), RNG.normal(size=(B, T))
         for call, words in [
             (lambda: linear(self.there, W), "W lies on the host but x"),
+            (lambda: linear(self.there, DeviceArray(W), np.ones(2)), "b lies on the host but x"),
+            (lambda: linear_backward(self.there, self.there, W), "W lies on the host but dout"),
+            (lambda: linear_backward(self.x, self.x, DeviceArray(W)), "dout lies on the host but W"),
             (lambda: embedding(DeviceArray(W), ids % 4), "ids lies on the host but table"),
             (lambda: softmax(DeviceArray(scores), scores > 0), "mask lies on the host but scores"),
             (lambda: sparsemax(scores, DeviceArray(scores > 0)), "scores lies on the host but mask"),

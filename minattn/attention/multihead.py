@@ -22,8 +22,8 @@ from minattn.op import Case, bind, halves, initialise, label, options
 from minattn.positions import rotary as turn
 from minattn.positions import rotary_backward as turn_backward
 
-SHAPES = {"query": "... T M", "key": "... S M", "value": "... S M"}  # -> "... T M"
-SHAPES |= {"W_query": "M H D", "W_key": "M G D", "W_value": "M G E", "W_out": "H E M"}
+SHAPES = {"query": "... T M", "key": "... S P", "value": "... S U"}  # -> "... T M"
+SHAPES |= {"W_query": "M H D", "W_key": "P G D", "W_value": "U G E", "W_out": "H E M"}
 SHAPES |= {"b_query": "H D", "b_key": "G D", "b_value": "G E", "b_out": "M"}
 PAPER = "Vaswani 2017, 3.2.2"
 TIME, MEMORY = "T S H (D + E) + (T + S) M H (D + E)", "T S H"
@@ -92,18 +92,18 @@ def naive(
     return np.einsum("...hte,hem->...tm", context, params["W_out"]) + params.get("b_out", 0)
 
 
-def init(rng, *, M, H, G=None, D=None, E=None, A=None, bias=True, inner=None):
+def init(rng, *, M, H, G=None, D=None, E=None, P=None, U=None, A=None, bias=True, inner=None):
     """Width M, H heads, G key/value heads (H), of width D for keys and E for values (M / H); bias=False leaves out b.
 
-    A: width of the inner mechanism, where it has one.
+    P, U: widths of the keys and values that come in (M). A: width of the inner mechanism, where it has one.
     """
     inner = inner or dot
-    G, D = G or H, D or M // H
+    G, D, P = G or H, D or M // H, P or M
     E = E or D
     if H % G:
         raise ValueError(f"the H={H} heads cannot share G={G} key/value heads evenly: H must be a multiple of G")
-    shapes = {"query": (M, H, D), "key": (M, G, D), "value": (M, G, E)}
-    params = {f"W_{name}": rng.normal(size=shape) / math.sqrt(M) for name, shape in shapes.items()}
+    shapes = {"query": (M, H, D), "key": (P, G, D), "value": (U or P, G, E)}
+    params = {f"W_{name}": rng.normal(size=shape) / math.sqrt(shape[0]) for name, shape in shapes.items()}
     params["W_out"] = rng.normal(size=(H, E, M)) / math.sqrt(H * E)
     if bias:
         params |= {f"b_{name}": np.zeros(shape[1:]) for name, shape in shapes.items()} | {"b_out": np.zeros(M)}
@@ -114,7 +114,7 @@ def init(rng, *, M, H, G=None, D=None, E=None, A=None, bias=True, inner=None):
 def forward(
     params, query, key, value, bias=None, *, mask=None, dropout=0.0, rng=None, rotary=None, offset=0, inner=None
 ):
-    """query (..., T, M), key (..., S, M), value (..., S, M), bias to (..., H, T, S) -> context (..., T, M).
+    """query (..., T, M), key (..., S, P), value (..., S, U), bias to (..., H, T, S) -> context (..., T, M).
 
     mask: a rule, or booleans to (..., H, T, S), True = may look. Arrays, bias too, are read from the right: three axes
     are (H, T, S), one for each head, even where B = H; one for each sequence, alike for all heads, is (B, 1, T, S).
@@ -143,7 +143,7 @@ def backward(dcontext, cache):
 
 
 def prepare(params, key, value, *, seen=None, rotary=None, offset=0, inner=None):
-    """key and value (..., S, M) -> memory of the inner mechanism, (..., G, 1, S, *).
+    """key (..., S, P), value (..., S, U) -> memory of the inner mechanism, (..., G, 1, S, *).
 
     offset: the place of the first key, for memories that grow step by step.
     """
@@ -302,6 +302,8 @@ def cases(rng):
     yield case("cross", params(G=H), *cross())
     yield case("query is key is value, causal", params(G=H), x, x, x, mask=masks.causal())
     yield case("grouped queries", params(), *cross())
+    wide, narrow = rng.normal(size=(B, S, 7)), rng.normal(size=(B, S, 2))
+    yield case("keys and values of other widths", params(P=7, U=2), cross()[0], wide, narrow)
     yield case("one key head", params(G=1), *cross())
     yield case("no biases", params(bias=False), *cross())
     yield case("no batch", params(), *cross(()))
