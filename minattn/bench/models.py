@@ -11,7 +11,7 @@ from minattn.attention import additive, dot
 from minattn.bench.measure import Contest, python
 from minattn.bench.parts import as_cell, bahdanau, normal, single, stay, tensors, with_weights
 from minattn.gradcheck import gradcheck
-from minattn.models import language_model, seq2seq
+from minattn.models import language_model, minilm, seq2seq
 from minattn.op import bind
 
 RATE = 1e-4  # small: after hundreds of steps on one batch the work is still the same
@@ -178,6 +178,44 @@ def seq2seq_twin(torch, own, reader, writer, source, target):
         state = writer(torch.cat([embedded, context], dim=-1), state)
         steps.append(torch.cat([state[0], context], dim=-1))
     return F.linear(torch.stack(steps, dim=1), own["W_out"].mT, own["b_out"])
+
+
+def sentences(rng, torch, lengths=(16, 128), V=1000, M=384, H=12, L=6):
+    """One sentence through an encoder of the size of MiniLM, forward alone, the norm last."""
+    for T in lengths:
+        params = single(minilm.init(rng, V=V, M=M, H=H, L=L, T=T))
+        tokens = rng.integers(V, size=(1, T))
+
+        def ours(params=params, tokens=tokens):
+            return {"hidden": minilm.forward(params, tokens)[0]}
+
+        theirs = their_sentences(torch, params, tokens) if torch else None
+        flops = 2 * L * T * (12 * M * M + 2 * T * M)  # every matrix once, scores and contexts
+        yield Contest(f"encoding a sentence  T {T}, L {L}, M {M}", ours, theirs, 1.0, 1.1, flops=flops)
+
+
+def their_sentences(torch, params, tokens):
+    F, weights = torch.nn.functional, tree.map(lambda w: w.detach(), fused(torch, params))
+    tokens = torch.tensor(tokens)
+
+    def norm(x, weights):
+        return F.layer_norm(x, weights["gain"].shape, weights["gain"], weights["bias"], minilm.EPS)
+
+    @torch.inference_mode()
+    def theirs():
+        x = F.embedding(tokens, weights["embed"]) + weights["positions"] + weights["types"][0]
+        x = norm(x, weights["norm"])
+        for block in weights["blocks"].values():
+            asking, feed = block["look"], block["feed"]
+            W, b = asking["W_joint"], asking["b_joint"]  # (M, 3, H, D), (3, H, D)
+            joint = F.linear(x, W.flatten(1).mT, b.flatten()).unflatten(-1, b.shape).permute(2, 0, 3, 1, 4)
+            context = F.scaled_dot_product_attention(*joint).transpose(1, 2).flatten(2)
+            x = norm(x + F.linear(context, asking["W_out"].flatten(0, 1).mT, asking["b_out"]), block["norm_look"])
+            inside = F.gelu(F.linear(x, feed["W_in"].mT, feed["b_in"]))
+            x = norm(x + F.linear(inside, feed["W_out"].mT, feed["b_out"]), block["norm_feed"])
+        return {"hidden": x}
+
+    return theirs
 
 
 def decoding(rng, torch, V=65, M=128, H=4, L=4, begin=8, steps=56):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minattn.functions.gaussian import erf_backward, erfc
+from minattn.functions.gaussian import erf_backward, normal, normal_single
 from minattn.functions.tiles import by_rows
 
 
@@ -42,13 +42,22 @@ def relu_backward(dout, out):
 
 def gelu(x):
     """x of any shape -> x Phi(x), Phi the normal distribution. Hendrycks & Gimpel 2016, arXiv:1606.08415."""
-    return x * _normal(x)
+    if x.dtype != np.float32:
+        return x * normal(x)
+    rows = _in_rows(x)
+    (out,) = by_rows(_gelu_single, rows, widths=rows.shape[-1:], spare=1)
+    return out if x.ndim else out[0]
+
+
+def _gelu_single(x, out, room):
+    normal_single(x, out, room)
+    out *= x
 
 
 def gelu_backward(dout, x):
     """d gelu(x) / dx = Phi(x) + x phi(x), phi the normal density."""
     density = 0.5 * math.sqrt(0.5) * erf_backward(1, x * math.sqrt(0.5))
-    return dout * (_normal(x) + x * density)
+    return dout * (normal(x) + x * density)
 
 
 def gelu_tanh(x):
@@ -120,11 +129,6 @@ def softplus(x):
 def softplus_backward(dout, x):
     """d softplus(x) / dx = sigmoid(x)."""
     return dout * sigmoid(x)
-
-
-def _normal(x):
-    """Phi(x) = erfc(-x / sqrt(2)) / 2: the share of a standard normal below x."""
-    return 0.5 * erfc(-x * math.sqrt(0.5))
 
 
 def _in_rows(x):

@@ -18,6 +18,10 @@ import math
 
 import numpy as np
 
+# log2 of Phi(x) / Phi(-x), divided by x, as a polynomial in x^2: x (LOGIT[0] + LOGIT[1] x^2 + ...) is that logit so
+# near, weighed by how much x Phi(x) sees of it, that 7e-8 is missed (least squares, weighed again and again until the
+# errors are of one size, over 0 < x < 7). The last one is positive, so that far out it goes on to infinity.
+LOGIT = 2.30220800, 0.104837507, -9.50873205e-05, -1.59498430e-04, 1.14639821e-05, -3.85623388e-07, 5.22071978e-09
 BORDER, TERMS = 1.0, 24  # |x| below: the series; the 25th term is below 1e-17
 END = 40.0
 H, NODES = 0.5, 13  # |x| beyond: the rule; exp(-6.25^2) is 1e-17
@@ -44,6 +48,33 @@ def erfc(x):
 def erfc_backward(dout, x):
     """d erfc(x) / dx = -2 / sqrt(pi) * exp(-x^2)."""
     return -erf_backward(dout, x)
+
+
+def normal(x):
+    """x of any shape -> Phi(x) = erfc(-x / sqrt(2)) / 2: the share of a standard normal below x."""
+    if x.dtype != np.float32:
+        return 0.5 * erfc(-x * math.sqrt(0.5))
+    out = np.empty_like(x)
+    normal_single(x, out, np.empty_like(x))
+    return out
+
+
+def normal_single(x, out, square):
+    """float32 x: out becomes Phi(x) = 1 / (1 + 2^-logit), square becomes x^2. Every digit of float32, in 17 passes.
+
+    The first two terms of the logit are what `gelu_tanh` has.
+    """
+    with np.errstate(over="ignore"):  # far out 2^-logit is inf, and 1 / inf the 0 that it should be
+        np.multiply(x, x, out=square)
+        np.multiply(square, -LOGIT[-1], out=out)
+        for coefficient in LOGIT[-2:0:-1]:
+            out -= coefficient
+            out *= square
+        out -= LOGIT[0]
+        out *= x
+        np.exp2(out, out=out)
+    out += 1
+    np.divide(1, out, out=out)
 
 
 def _within(x):

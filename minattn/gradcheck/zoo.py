@@ -573,7 +573,7 @@ ZOO = [
         "Where relu is open it hands on the gradient as it is: the slope is 1, not x.",
         "dx = dout where x > 0, else 0"),
     Bug("gelu: the slope of the normal distribution is forgotten", ACTIVATION,
-        {"dout * (_normal(x) + x * density)": "dout * _normal(x)"}, "gelu", "plain",
+        {"dout * (normal(x) + x * density)": "dout * normal(x)"}, "gelu", "plain",
         "x Phi(x) is a product: both of its factors move with x.",
         "d gelu(x) / dx = Phi(x) + x phi(x)"),
     Bug("silu: the slope of the gate is taken alone", ACTIVATION,

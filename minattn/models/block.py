@@ -18,6 +18,7 @@ from minattn import masks, tree, validate
 from minattn.attention import multihead
 from minattn.functions import FUNCTIONS, dropout_backward, layer_norm, layer_norm_backward, linear, linear_backward
 from minattn.functions import dropout as drop
+from minattn.functions.norm import EPS
 from minattn.op import Case, pair
 
 PAPER = "Vaswani 2017, 3.1; Xiong 2020"
@@ -77,12 +78,13 @@ def init(rng, *, M, H, G=None, F=None, cross=False, inner=None):
 
 def forward(
     params, x, memory=None, bias=None, *, mask=None, memory_mask=None, norm_first=True, activation="gelu",
-    dropout=0.0, rng=None, rotary=None, inner=None,
+    dropout=0.0, rng=None, rotary=None, inner=None, eps=EPS,
 ):
     """x (B, T, M), memory (B, S, M) or None, bias to (B, H, T, T) on the scores of x -> (B, T, M).
 
     mask (T x T) and memory_mask (T x S): as in `multihead`. activation: gelu, gelu_tanh, relu or silu. dropout: the
-    share of weights and of each part's outcome that is silenced, drawn from rng. rotary: a style, or None.
+    share of weights and of each part's outcome that is silenced, drawn from rng. rotary: a style, or None. eps: of the
+    norms.
     """
     validate.block(params, x, memory, activation)
     settings = {"norm_first": norm_first, "activation": activation}
@@ -97,11 +99,11 @@ def forward(
     def feed(x):
         return _feed(params["feed"], x, activation)
 
-    x, looked = _residual(look, params["norm_look"], x, norm_first, chance)            # (B, T, M)
+    x, looked = _residual(look, params["norm_look"], x, norm_first, chance, eps)            # (B, T, M)
     recalled = None
     if memory is not None:
-        x, recalled = _residual(recall, params["norm_recall"], x, norm_first, chance)  # (B, T, M)
-    x, fed = _residual(feed, params["norm_feed"], x, norm_first, chance)               # (B, T, M)
+        x, recalled = _residual(recall, params["norm_recall"], x, norm_first, chance, eps)  # (B, T, M)
+    x, fed = _residual(feed, params["norm_feed"], x, norm_first, chance, eps)               # (B, T, M)
     return x, Cache(params, settings, looked, recalled, fed)
 
 
@@ -197,16 +199,16 @@ def advance(
     return x, kept["past"]
 
 
-def _residual(function, norm, x, norm_first, chance):
+def _residual(function, norm, x, norm_first, chance, eps=EPS):
     """x + function(norm(x)), or norm(x + function(x)) -> (B, T, M), Part."""
     if norm_first:
-        normed, normalized, inverse_std = layer_norm(x, norm["gain"], norm["bias"])        # (B, T, M)
-        out, inner = function(normed)                                                      # (B, T, M)
-        dropped, kept = drop(out, chance["dropout"], chance["rng"])                        # (B, T, M)
+        normed, normalized, inverse_std = layer_norm(x, norm["gain"], norm["bias"], eps)        # (B, T, M)
+        out, inner = function(normed)                                                           # (B, T, M)
+        dropped, kept = drop(out, chance["dropout"], chance["rng"])                             # (B, T, M)
         return x + dropped, Part(normalized, inverse_std, kept, inner)
-    out, inner = function(x)                                                               # (B, T, M)
-    dropped, kept = drop(out, chance["dropout"], chance["rng"])                            # (B, T, M)
-    normed, normalized, inverse_std = layer_norm(x + dropped, norm["gain"], norm["bias"])  # (B, T, M)
+    out, inner = function(x)                                                                    # (B, T, M)
+    dropped, kept = drop(out, chance["dropout"], chance["rng"])                                 # (B, T, M)
+    normed, normalized, inverse_std = layer_norm(x + dropped, norm["gain"], norm["bias"], eps)  # (B, T, M)
     return normed, Part(normalized, inverse_std, kept, inner)
 
 
@@ -270,7 +272,7 @@ def cases(rng):
     x, memory = rng.normal(size=(B, T, M)), rng.normal(size=(B, S, M))
     lengths = masks.padding(np.array([S, S - 2]))
     yield Case("norm first, causal", sizes, (x,), {"mask": masks.causal(), "rotary": None})
-    yield Case("norm last, relu", sizes, (x,), {"norm_first": False, "activation": "relu"})
+    yield Case("norm last, relu", sizes, (x,), {"norm_first": False, "activation": "relu", "eps": 0.1})
     yield Case("bias", sizes, (x, None, rng.normal(size=(B, 2, T, T))), {"activation": "silu"})
     sizes = sizes | {"cross": True}
     both = {"memory_mask": lengths, "mask": masks.causal()}

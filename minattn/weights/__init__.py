@@ -1,5 +1,13 @@
-"""Parameter trees in files: data, never code."""
+"""Parameters in files: data, never code.
 
-from minattn.weights.npz import load, replace, save
+    save("model.npz", params, {"N": 64})                 a tree of arrays and its settings; .safetensors as well
+    params, settings = load("model.npz")
+    arrays = load_arrays("model.safetensors")            {name: array}, as others write them
+    save_arrays("arrays.npz", arrays)
 
-__all__ = ["load", "replace", "save"]
+The suffix chooses: .safetensors, and .npz for everything else. What is malformed gives one sentence and no array.
+"""
+
+from minattn.weights.files import load, load_arrays, replace, save, save_arrays
+
+__all__ = ["load", "load_arrays", "replace", "save", "save_arrays"]

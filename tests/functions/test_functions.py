@@ -21,6 +21,7 @@ from minattn.functions import (
     erf,
     erfc,
     gelu,
+    gelu_backward,
     gelu_tanh,
     gelu_tanh_backward,
     layer_norm,
@@ -258,6 +259,23 @@ def test_erf_has_every_digit():
     near, far = x[x < 6], x[x >= 6]
     assert erfc(near) == pytest.approx([math.erfc(v) for v in near], rel=1e-14)
     assert erfc(far) == pytest.approx([math.erfc(v) for v in far], rel=1e-13)  # x^2 is rounded before exp
+
+
+def test_gelu_in_single_precision():
+    """A polynomial in the place of erfc: every digit that float32 has, near and far, and so its slope."""
+    x = np.linspace(-30, 30, 60_001).astype(np.float32)
+    right = np.array([v * math.erfc(-v / math.sqrt(2)) / 2 for v in x.tolist()])
+    assert gelu(x).dtype == np.float32 and (abs(gelu(x) - right) <= 2e-7 * np.maximum(abs(x), 0.1)).all()
+    slope = gelu_backward(np.ones_like(x), x)
+    assert slope.dtype == np.float32 and abs(slope - gelu_backward(np.ones(len(x)), x.astype(float))).max() < 4e-7
+    far = np.array([-1e30, -40, 40, 1e30, np.inf], np.float32)
+    assert np.array_equal(gelu(far), [0, 0, 40, np.float32(1e30), np.inf])
+    assert (
+        gelu(np.float32(2.0)[None][0]) == gelu(np.array([2.0], np.float32))[0]
+        and gelu(np.array(2, np.float32)).shape == ()
+    )
+    many = np.tile(x, (30, 1))
+    assert (gelu(many) == gelu(x)).all() and gelu(np.zeros((0, 3), np.float32)).shape == (0, 3)
 
 
 def test_gelu_by_hand():

