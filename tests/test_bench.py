@@ -30,6 +30,7 @@ SMALL = {
     "transformer": {"B": 2, "T": 4, "V": 5, "M": 8, "H": 2, "L": 2},
     "seq2seq": {"B": 2, "S": 4, "T": 3, "V": 6, "I": 3, "N": 4},
     "decoding": {"V": 9, "M": 8, "H": 2, "L": 2, "begin": 3, "steps": 4},
+    "sentences": {"lengths": (5,), "V": 9, "M": 8, "H": 2, "L": 2},
     "gradcheck": {"shape": (1, 1, 2, 3)},
     "import": {"ours": "numpy, minattn.threads", "theirs": "json"},
 }

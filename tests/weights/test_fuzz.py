@@ -80,6 +80,7 @@ def trial(path, raw, truth):
     assert path.read_bytes() == raw and sorted(os.listdir(path.parent)) == beside
     if arrays is not None:
         assert same(arrays, truth(path)), "not what the file says"
+        assert not [name for name in arrays if not name or set("/\\\0\n") & set(name) or ".." in name]
     if whole is not None:
         assert arrays is not None and same(flat(whole[0]), arrays)
     return arrays
@@ -213,11 +214,16 @@ def tensors(rng, raw):
             return of_tensors(json.dumps(header), data)
 
 
+def once(pairs):
+    assert len(dict(pairs)) == len(pairs), "a name stands twice"
+    return dict(pairs)
+
+
 def read_tensors(path):
     """What the file says, in a few lines that trust it."""
     raw = path.read_bytes()
     length = struct.unpack_from("<Q", raw)[0]
-    header, data = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    header, data = json.loads(raw[8 : 8 + length], object_pairs_hook=once), raw[8 + length :]
     header.pop("__metadata__", None)
     kinds = {"F": "f", "I": "i", "U": "u"}
     found = {}
@@ -225,6 +231,7 @@ def read_tensors(path):
         kind = entry["dtype"]
         dtype = "?" if kind == "BOOL" else f"<{kinds[kind[0]]}{int(kind[1:]) // 8}"
         found[name] = np.frombuffer(data[slice(*entry["data_offsets"])], dtype).reshape(entry["shape"])
+    assert sum(x.nbytes for x in found.values()) == len(data), "bytes that belong to two arrays or to none"
     return found
 
 
@@ -341,6 +348,7 @@ def of_numpy(rng, raw, members, path):
 
 def read_numpy(path):
     with np.load(path, allow_pickle=False) as arrays:
+        assert len(set(arrays.files)) == len(arrays.files) == len(set(arrays.zip.namelist())), "a name stands twice"
         return {name: array for name, array in arrays.items() if array.dtype.kind != "U"}
 
 
