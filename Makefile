@@ -36,13 +36,13 @@ look: export PHRASE := $(value PHRASE)
 look: .venv/test
 	.venv/bin/python -m minattn look "$$PHRASE"
 
-lessons: .venv/test
+lessons: .venv/weights
 	.venv/bin/python -m minattn lessons build $(LESSON) $(OPTIONS)
 
 test: .venv/test
 	.venv/bin/python -m pytest -n 2 $(OPTIONS)
 
-long: .venv/test
+long: .venv/weights
 	.venv/bin/python -m pytest -n 2 -m long $(OPTIONS)
 
 nbgrader: .venv/nbgrader

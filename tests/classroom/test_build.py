@@ -136,6 +136,26 @@ class TestKernel:
         status, out, _ = run(capsys, "check", "3")
         assert status == 1 and "has changed since its notebook was built" in out
 
+    def test_a_lesson_whose_model_is_missing_is_passed_over(self, room, capsys, monkeypatch):
+        monkeypatch.setattr(shelf, "READS", {"03": {"of_nobody": "pip install of-nobody", "json": "pip install json"}})
+        why = "reads a trained model that is not installed: pip install of-nobody\n"
+        status, out, _ = run(capsys, "build")
+        assert status == 0 and "03_small" in out and f"is left out: it {why}" in out and "12_other" in out
+        assert not (room / "03_small.ipynb").exists() and (room / "12_other.ipynb").is_file()
+        status, out, error = run(capsys, "build", "3")  # asked for by name
+        assert status == 2 and f"03_small {why}" in error and not out
+        monkeypatch.setattr(shelf, "READS", {"03": {"json": "pip install json"}})
+        assert run(capsys, "build", "3")[0] == 0
+        monkeypatch.setattr(shelf, "READS", {"03": {"of_nobody": "pip install of-nobody"}})
+        told = f"03_small is not run: it {why}2 notebooks hold what their sources say, 1 run again\n"
+        assert run(capsys, "check", "--run")[:2] == (0, told)
+        assert run(capsys, "check")[:2] == (0, "2 notebooks hold what their sources say\n")
+
+    def test_nothing_is_left_to_build(self, room, capsys, monkeypatch):
+        monkeypatch.setattr(shelf, "READS", dict.fromkeys(("03", "12"), {"of_nobody": "pip install of-nobody"}))
+        status, out, _ = run(capsys, "build")
+        assert status == 0 and out.count("is left out") == 2 and not list(room.glob("*.ipynb"))
+
     def test_a_kernel_that_does_not_answer(self, room, tmp_path, monkeypatch):
         import nbclient
 
