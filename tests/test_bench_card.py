@@ -2,18 +2,21 @@
 
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
 from device import DeviceArray, waits
 
-from minattn import backend, tree
+from minattn import backend, threads, tree
 from minattn.bench import card, command, measure
 from minattn.bench.measure import Contest
 
 
 @pytest.fixture(autouse=True)
 def pretended(monkeypatch):
+    for name in threads.VARIABLES:  # which the command sets
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
     monkeypatch.setattr(backend, "to_device", lambda t: tree.map(DeviceArray, t))
     monkeypatch.setattr(card, "facts", lambda torch: {"card": "a pretended one", "torch": None})
     monkeypatch.setattr(card, "_torch", lambda: None)
