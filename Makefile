@@ -79,7 +79,7 @@ minilm: .venv/transformers
 SENTENCE ?= How do I open a file?
 similar: export SENTENCE := $(value SENTENCE)
 similar: .venv/weights
-	.venv/bin/python -m minattn similar "$$SENTENCE" $(FILES)
+	.venv/bin/python -m minattn similar "$$SENTENCE" $(FILES) $(OPTIONS)
 
 oldest: .venv-oldest/test
 	.venv-oldest/bin/python -m pytest -n 2 $(OPTIONS)

@@ -23,7 +23,7 @@ COMMANDS = {
         "minattn.gradcheck.command",
         "compare gradients with numbers: those of an op here, or in your FILE.py",
     ),
-    "bench": ("minattn.bench.command", "race every mechanism and model against PyTorch, where it is installed"),
+    "bench": ("minattn.bench.command", "race every mechanism and model against PyTorch; --card: on a graphics card"),
 }
 
 

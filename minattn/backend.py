@@ -1,4 +1,4 @@
-"""The way to a graphics card and back. Nothing else in this library knows that there is one.
+"""The way to a graphics card and back. Nothing else in this library imports CuPy.
 
     params, tokens = to_device((params, tokens))          # CuPy arrays from here on
     logits, cache = language_model.forward(params, tokens)

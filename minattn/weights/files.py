@@ -18,7 +18,12 @@ BROKEN = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 def save(path, params, settings=None):
-    """Write a nested dict of arrays, all or nothing: an interrupted save leaves the file that was there before."""
+    """Write a nested dict of arrays, all or nothing: an interrupted save leaves the file that was there before.
+
+    settings: a dict of what JSON can say; tuples come back as lists, keys as strings.
+    """
+    if not isinstance(params, dict):
+        raise TypeError(f"params must be a nested dict of arrays, but a {type(params).__name__} came")
     arrays, empty, order = _flat(params)
     about = {"settings": settings or {}, "empty": empty}
     if empty or _room(path) is safetensors:  # which sorts the arrays; and layers are read one after the other
@@ -109,8 +114,9 @@ def _flat(params):
         for name, child in node.items():
             where = f"{path}{name}"
             if not isinstance(name, str) or "." in name or not headers.fit(where) or where == npz.ABOUT:
+                called = where if isinstance(name, str) else name
                 raise ValueError(
-                    f"no parameter can be called {headers.shown(where)}: '.' joins names and '/' leads elsewhere, "
+                    f"no parameter can be called {headers.shown(called)}: '.' joins names and '/' leads elsewhere, "
                     f"{npz.ABOUT!r} is taken, and {headers.LONGEST} letters are the most"
                 )
             if isinstance(child, dict) and child:

@@ -8,7 +8,8 @@ ours is the sum; written back, that is the first, and the second is 0. Only the 
 reset gate meets the second alone. The heads of attention are axes of ours and rows of theirs.
 
 A state dict does not tell how many heads there are, where the norm stands, or which activation is used: say what the
-module was made with. What is read is a copy.
+module was made with. What is read is a copy. Arrays are (B, T, ...) here, as with batch_first=True, and in the masks of
+nn.MultiheadAttention a True means the opposite.
 """
 
 from typing import NamedTuple

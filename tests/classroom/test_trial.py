@@ -7,6 +7,7 @@ from minattn.classroom import check
 from minattn.classroom.exercises import EXERCISES
 from minattn.classroom.solutions import reference, wrong
 from minattn.classroom.trial import FIRST, attempt
+from minattn.classroom.watch import as_arrays
 from minattn.functions import softmax
 
 
@@ -323,3 +324,11 @@ def test_points_for_nbgrader(capsys):
     assert check.tempered.points_of(unwritten, 10) == 0.0
     points = check.tempered.points_of(lambda scores, temperature: 2 * tempered(scores, temperature), 10)
     assert type(points) is float and 0 < points < 5 and "tempered: OK" in capsys.readouterr().out
+
+
+def test_one_array_is_not_taken_for_two_results():
+    """Two rows, where two arrays of other shapes are expected; an array of both results is as good as a tuple."""
+    like = np.zeros((2, 4)), np.zeros((2, 3, 4))
+    assert isinstance(as_arrays(np.ones((2, 4)), like), np.ndarray)
+    both = as_arrays(np.ones((2, 3)), (np.zeros(3), np.zeros(3)))
+    assert isinstance(both, tuple) and len(both) == 2

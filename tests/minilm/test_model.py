@@ -1,6 +1,7 @@
 """The trained model, hand-written, against the packages it comes from: tokens, states, attention, gradients."""
 
 import functools
+import hashlib
 import importlib.util
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -55,6 +56,11 @@ def lines():
     paths = [*ROOT.glob("*.md"), *ROOT.glob("lessons/**/*.md"), *ROOT.glob("lessons/*.py"), *ROOT.glob("tests/**/*.py")]
     text = "\n".join([*topics.values(), *(path.read_text(encoding="utf-8") for path in paths)])
     return sorted({line.strip() for line in text.splitlines() if line.strip()})
+
+
+def test_it_is_the_model_that_all_this_was_shown_with():
+    digest = hashlib.sha256((folder() / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def test_tokens_are_those_of_the_package_on_thousands_of_real_lines():
