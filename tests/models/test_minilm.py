@@ -6,7 +6,7 @@ from laws import LAWS, close
 
 from minattn import tree
 from minattn.gradcheck import gradcheck
-from minattn.models import minilm
+from minattn.models import block, minilm
 from minattn.op import Case, pair
 
 RNG = np.random.default_rng(0)
@@ -95,3 +95,16 @@ def test_a_whole_step_from_a_sentence_to_its_tokens():
     params = tree.map(lambda p: p + 0.3 * RNG.normal(size=p.shape), PARAMS)
     gradcheck(forward, backward, (params,), max_elements=20).assert_ok()
     close(backward(1.0, forward(PARAMS)[1]), backward(1.0, forward(PARAMS)[1]), 0)
+
+
+def test_every_norm_has_the_eps_that_is_asked_for():
+    """Of numbers that are all alike the inverse deviation is 1 / sqrt(eps)."""
+    zeros = tree.map(np.zeros_like, PARAMS)
+    _, cache = minilm.forward(zeros, TOKENS)
+    parts = [part for layer in cache.layers for part in (layer.look, layer.feed)]
+    assert all(np.allclose(inverse, 1e6) for inverse in (cache.norm[1], *(part.inverse_std for part in parts)))
+    sizes, x = {"M": 4, "H": 2, "cross": True}, np.zeros((2, 3, 4))
+    for norm_first in (True, False):
+        params = tree.map(np.zeros_like, block.init(RNG, **sizes))
+        _, cache = block.forward(params, x, x, norm_first=norm_first, eps=0.25)
+        assert all(np.allclose(part.inverse_std, 2) for part in (cache.look, cache.recall, cache.feed))
