@@ -95,7 +95,8 @@ def _listen(process, task, limits, clock, stop):
         process.stdin.flush()  # it stays open: when it closes, the worker ends
     lines, complaints = queue.Queue(), []
     threading.Thread(target=_read_lines, args=(process.stdout, lines, task["word"].encode()), daemon=True).start()
-    threading.Thread(target=_read_all, args=(process.stderr, complaints), daemon=True).start()
+    reader = threading.Thread(target=_read_all, args=(process.stderr, complaints), daemon=True)
+    reader.start()
     results, at, deadline = {}, None, time.monotonic() + STARTING
     while (line := _next(lines, deadline, stop)) is not None:
         if line is LATE:
@@ -121,6 +122,7 @@ def _listen(process, task, limits, clock, stop):
     if code == -getattr(signal, "SIGXCPU", 0):
         return Heard(results, [], at, _too_long(limits))
     if at is None and not results:
+        reader.join(1)  # what it has said may still be on its way
         said = b"".join(complaints).decode(errors="replace").strip().splitlines()
         last = f": {said[-1]}" if said else ""
         raise NoGrades(f"nothing was graded: a process in {sys.executable} ends with {code}{last}")
