@@ -147,7 +147,7 @@ def kept(model, texts, path=None):
         for some in _portions(list(new.items()), len(new)):
             known |= dict(zip([name for name, _ in some], embed(model, [text for _, text in some]), strict=True))
     finally:
-        if path is not None and new:
+        if path is not None and new and known:
             _put(path, known)
     return np.stack([known[name] for name in names])
 

@@ -300,6 +300,11 @@ class TestTheChecker:
         with pytest.raises(TypeError, match="W lies on the host but x on a device"):
             gradcheck(linear, lambda dout, x, W: (dout, dout), (self.x, self.W.get()))
 
+    def test_a_single_number(self):
+        gradcheck(
+            lambda x, s: x * s, lambda dout, x, s: (dout * s, (dout * x).sum()), (self.x, put(np.array(3.0)))
+        ).assert_ok()
+
     def test_float32_and_ids(self):
         table, ids = put((RNG.normal(size=(V, 3)).astype(np.float32), TOKENS))
         gradcheck(embedding, lambda dout, table, ids: _scattered(dout, table, ids), (table, ids)).assert_ok()

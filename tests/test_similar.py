@@ -145,6 +145,15 @@ def test_a_break_keeps_what_there_is(command, tmp_path, monkeypatch):
     assert len(load_arrays(path)["vectors"]) == 2
 
 
+def test_a_break_before_anything_is_read_says_no_more_than_that(command, tmp_path, monkeypatch):
+    def breaks(model, texts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(similar, "embed", breaks)
+    status, _, error = command("cat", "--keep", tmp_path / "vectors.npz")
+    assert status == 130 and "stopped" in error and not (tmp_path / "vectors.npz").exists()
+
+
 def test_vectors_of_something_else_are_refused(command, tmp_path):
     path = tmp_path / "other.npz"
     save_arrays(path, {"digests": np.zeros((2, 16), np.uint8), "vectors": np.zeros((2, 9), np.float32)})

@@ -19,10 +19,13 @@ _lock = threading.RLock()  # a block may come back at any moment, within this ro
 
 
 def empty(like, shape, dtype):
-    """np.empty_like(like, dtype, shape=shape), in memory that is at hand where there is some."""
+    """np.empty_like(like, dtype, shape=shape), row after row, in memory that is at hand where there is some.
+
+    Row after row, however `like` lies: what fills a result by way of reshape would else fill a copy of it.
+    """
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST or not isinstance(like, np.ndarray):
-        return np.empty_like(like, dtype, shape=shape)
+        return np.empty_like(like, dtype, order="C", shape=shape)
     step = 1 << (size.bit_length() - 4)
     rounded = -(-size // step) * step  # sizes that differ by less than a tenth share their blocks
     with _lock:

@@ -4,6 +4,8 @@ The checker works where it always does. Forward and backward get the arrays that
 and what they return is fetched; the cache between them stays there, whatever it holds.
 """
 
+import numpy as np
+
 from minattn import tree
 from minattn.backend import beside, device_of, is_device, to_host
 
@@ -24,7 +26,7 @@ def at_home(problem):
     def written(point, moved):
         """What was written on the card is written on the host, so that it is noticed."""
         for (_, leaf), (_, other) in zip(tree.leaves(point), tree.leaves(moved), strict=True):
-            if is_device(other):
+            if is_device(other) and isinstance(leaf, np.ndarray):  # NumPy makes a number of what has no axes
                 leaf[...] = to_host(other)
 
     def call(point):
