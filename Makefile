@@ -98,9 +98,11 @@ clean:
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
 	@touch $@
 
+# One CuPy at a time: two of them in one place warn, and break each other.
 .venv/gpu12 .venv/gpu13: .venv/gpu%: .venv/test
+	.venv/bin/python -m pip uninstall --quiet --yes cupy-cuda12x cupy-cuda13x
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[gpu$*]"
-	@touch $@
+	@rm -f .venv/gpu12 .venv/gpu13; touch $@
 
 .venv/torch-gpu: .venv/test
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "torch>=2.4"

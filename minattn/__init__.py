@@ -15,7 +15,7 @@ Nothing is stored on an op: call it twice, share its parameters, run it from sev
     attention recurrent                                   floor 1: mechanisms and cells
     models                                                floor 2: ops made of ops
     gradcheck gradient_norms optim training weights
-    backend plots data bench classroom                            the tools
+    backend plots data bench classroom                    the tools
     reader demo look write classify similar               what they are for: reading aloud, writing, recognising
 """
 

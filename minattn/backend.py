@@ -46,9 +46,7 @@ def device_of(arrays):
 
 
 def beside(arrays, like):
-    """The same tree where `like` lies, an array of the host or of a card."""
-    if not is_device(like):
-        return to_host(arrays)
+    """The same tree on the card on which `like` lies."""
     return tree.map(lambda x: x if is_device(x) else np.asarray(x, like=like), arrays)
 
 

@@ -21,7 +21,7 @@ from minattn.models import minilm
 from minattn.weights import load_arrays, pretrained, save_arrays
 
 BATCH = 64  # sentences that are computed together, of nearly one length
-PORTION = 8 * BATCH  # after so many Ctrl-C is heard, and the bar moves
+PORTION = 2 * BATCH  # after so many Ctrl-C is heard, and the bar moves
 WIDE = 300  # characters of a line that are shown
 KEPT = 2**36  # bytes: the file is this command's own
 DIGEST = 16  # bytes by which a line is known again
@@ -108,10 +108,10 @@ def shown(text):
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
 
-def embed(model, texts, progress=None):
+def embed(model, texts):
     """A list of sentences -> vectors (N, M) float32 of length 1. Those of nearly one length are computed together.
 
-    progress(n) is called when n more sentences are done. Sentences longer than model.longest tokens are cut off.
+    Sentences longer than model.longest tokens are cut off.
     """
     tokens, lengths = wordpiece.encode(texts, model.vocabulary, model.longest)
     vectors = np.empty((len(texts), model.params["embed"].shape[1]), model.params["embed"].dtype)
@@ -120,8 +120,6 @@ def embed(model, texts, progress=None):
         length = lengths[places]
         hidden, _ = minilm.forward(model.params, tokens[places, : length.max()], lengths=length)  # (b, T, M)
         vectors[places], *_ = minilm.sentence(hidden, length)  # (b, M)
-        if progress is not None:
-            progress(len(places))
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: what memory it takes is known at once
     for start in range(0, len(order), BATCH * threads.count()):

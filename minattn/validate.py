@@ -156,8 +156,8 @@ def sequences(**ids):
 
 
 def on_device(array):
-    """Does it lie on a graphics card? CuPy's arrays come to the host by `get()` alone."""
-    return not isinstance(array, np.ndarray) and hasattr(array, "get") and hasattr(array, "dtype")
+    """Does it lie on a graphics card? CuPy's arrays come to the host by `get()` alone, which pandas means otherwise."""
+    return not isinstance(array, np.ndarray) and hasattr(array, "get") and hasattr(array, "__array_function__")
 
 
 def together(**arrays):

@@ -31,8 +31,8 @@ waits = collections.Counter()  # by what was waited for
 class DeviceArray(NDArrayOperatorsMixin):
     """An array on the pretended card; `get()` brings it to the host."""
 
-    def __init__(self, host):
-        self._host = np.asarray(host)
+    def __init__(self, host, copy=True):
+        self._host = np.array(host, copy=copy or None)  # what goes to a card is a copy; views of it are not
         if self._host.dtype.kind not in "fciub":
             raise ValueError(f"Unsupported dtype {self._host.dtype}")
 
@@ -71,16 +71,20 @@ class DeviceArray(NDArrayOperatorsMixin):
             kwargs = kwargs | {"mode": "wrap"} if name == "take" else kwargs
             args = args if name == "take" else _round(*args, **kwargs)
             kwargs = kwargs if name == "take" else {}
+        if name == "asarray":
+            args = (args[0].copy() if isinstance(args[0], np.ndarray) else args[0], *args[1:])
         if name == "array_equal":
             waits[name] += 1
         return _wrap(function(*_unwrap(args), **_unwrap(kwargs)))
 
     def __getitem__(self, place):
         _only_device(place if isinstance(place, tuple) else (place,), "indexing")
+        _wait_for_a_mask(place)
         return _wrap(self._host[self._within(place)])
 
     def __setitem__(self, place, values):
         _only_device((values, *(place if isinstance(place, tuple) else (place,))), "assignment")
+        _wait_for_a_mask(place)
         place = self._within(place)
         chosen = [part for part in (place if isinstance(place, tuple) else (place,)) if isinstance(part, np.ndarray)]
         if chosen and np.ndim(_unwrap(values)) and all(part.dtype.kind in "iu" for part in chosen):
@@ -116,10 +120,10 @@ class DeviceArray(NDArrayOperatorsMixin):
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     dtype = property(lambda self: self._host.dtype)
-    real = property(lambda self: DeviceArray(self._host.real))
-    imag = property(lambda self: DeviceArray(self._host.imag))
-    T = property(lambda self: DeviceArray(self._host.T))
-    mT = property(lambda self: DeviceArray(self._host.mT))
+    real = property(lambda self: DeviceArray(self._host.real, copy=False))
+    imag = property(lambda self: DeviceArray(self._host.imag, copy=False))
+    T = property(lambda self: DeviceArray(self._host.T, copy=False))
+    mT = property(lambda self: DeviceArray(self._host.mT, copy=False))
 
 
 def _waiting(kind):
@@ -167,6 +171,12 @@ def _is_mask(part):
     return isinstance(part, (DeviceArray, np.ndarray)) and part.dtype.kind == "b"
 
 
+def _wait_for_a_mask(place):
+    """CuPy asks how many numbers a mask chooses, to be read or to be written."""
+    if any(map(_is_mask, place if isinstance(place, tuple) else (place,))):
+        waits["mask"] += 1
+
+
 def _only_device(values, where):
     for value in values:
         if isinstance(value, np.ndarray):
@@ -187,7 +197,7 @@ def _unwrap(value):
 
 def _wrap(value):
     if isinstance(value, (np.ndarray, np.generic)):
-        return DeviceArray(value)
+        return DeviceArray(value, copy=False)
     if isinstance(value, (list, tuple)):
         return type(value)(_wrap(part) for part in value)
     return value

@@ -245,9 +245,9 @@ def upstream(out):
 
 
 def strided(x):
-    """The same numbers, read-only and with gaps between them."""
+    """The same numbers, read-only, the last axis first in memory, and with gaps between them."""
     x = np.asarray(x)
-    wide = np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x.copy()
+    wide = np.repeat(x.T, 2, axis=-1)[..., ::2].T if x.ndim else x.copy()
     wide.flags.writeable = False
     return wide
 

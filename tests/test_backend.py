@@ -10,8 +10,8 @@ import pytest
 from device import DeviceArray, waits
 from laws import close
 
-from minattn import backend, gradient_norms, masks, optim, plots, training, tree
-from minattn.attention import VARIANTS, additive, dot, fused, multihead
+from minattn import backend, gradient_norms, masks, optim, plots, threads, training, tree
+from minattn.attention import VARIANTS, additive, cosine, dot, fused, multihead
 from minattn.functions import (
     Loss,
     cross_entropy,
@@ -20,6 +20,7 @@ from minattn.functions import (
     linear,
     linear_backward,
     mse,
+    rms_norm,
     softmax,
     sparsemax,
 )
@@ -110,6 +111,22 @@ def test_a_step_waits_for_the_card_a_fixed_number_of_times(name):
         counts.append(dict(waits))
     assert counts[0] == counts[1]
     assert sum(counts[0].values()) <= 12, counts[0]
+
+
+def test_a_card_gets_the_whole_batch(monkeypatch):
+    """Threads share a batch and heads on the host alone."""
+    sizes = []
+
+    def forward(params, tokens):
+        sizes.append(len(tokens))
+        return language_model.forward(params, tokens)
+
+    op = types.SimpleNamespace(forward=forward, backward=language_model.backward)
+    monkeypatch.setattr(fused, "WORTH", 0)
+    monkeypatch.setattr(threads, "share", lambda *_: sizes.append("shared"))
+    with threads.using(2):
+        training.gradients(op, put(WRITER), (put(TOKENS),), put(TOKENS), side_by_side=True)
+    assert sizes == [B]
 
 
 @pytest.mark.parametrize("step, settings", [(optim.sgd, {}), (optim.sgd, {"momentum": 0.9}), (optim.adam, {})])
@@ -225,6 +242,18 @@ class Layer:
         return dout @ self.W.mT
 
 
+class Adds(Layer):
+    """Adds up its gradients, which nobody sets back."""
+
+    def __init__(self, W):
+        super().__init__(W)
+        self.dW = np.zeros_like(W)
+
+    def backward(self, dout):
+        self.dW = self.dW + self.x.mT @ dout
+        return dout @ self.W.mT
+
+
 def squash(x, W):
     return np.tanh(x @ W)
 
@@ -291,6 +320,26 @@ class TestTheChecker:
     def test_what_is_written_to_there_is_noticed(self):
         assert "forward writes to x" in str(gradcheck(writes, squash_backward, (self.x, self.W)))
 
+    @pytest.mark.parametrize("name", ["dout", "x"])
+    def test_what_backward_writes_to_there_is_noticed(self, name):
+        def scribbles(dout, x, W):
+            gradients = squash_backward(dout, x, W)
+            for array in [dout] if name == "dout" else [x]:
+                array *= 2
+            return gradients
+
+        assert f"backward writes to {name}" in str(gradcheck(squash, scribbles, (self.x, self.W)))
+
+    def test_an_object_that_remembers(self):
+        here, there = gradcheck(Adds(self.W.get()), inputs=(self.x.get(),)), gradcheck(Adds(self.W), inputs=(self.x,))
+        assert str(here) == str(there) and "it is added to the first" in str(there)
+
+    def test_a_single_number_among_the_parameters(self):
+        inputs = put((RNG.normal(size=(2, 3, 4)), RNG.normal(size=(2, 5, 4)), RNG.normal(size=(2, 5, 6))))
+        params = put(cosine.init(RNG))
+        gradcheck(cosine, inputs=inputs, params=params).assert_ok()
+        assert adjoint(cosine, params, inputs) < 1e-12
+
     def test_the_point_is_left_as_it_was(self):
         before = self.x.get()
         gradcheck(writes, squash_backward, (self.x, self.W))
@@ -352,10 +401,10 @@ class TestMixed:
             with pytest.raises(TypeError, match=r"query lies on the host but \w+ on a device"):
                 mechanism.forward(put(params), self.x, self.x, self.x)
 
-    @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "linear"])
+    @pytest.mark.parametrize("name", VARIANTS)
     def test_a_mask(self, name):
         mechanism, params = VARIANTS[name], VARIANTS[name].init(RNG, **_letters(VARIANTS[name]))
-        mask = np.ones((T, T), dtype=bool)
+        mask = np.ones((1 if name == "linear" else T, T), dtype=bool)
         with pytest.raises(TypeError, match="mask lies on the host but query on a device"):
             mechanism.forward(put(params), *[self.there] * 3, mask=mask)
         with pytest.raises(TypeError, match="query lies on the host but mask on a device"):
@@ -374,6 +423,7 @@ class TestMixed:
             (lambda: cross_entropy(self.there, ids % 4), "targets lies on the host but logits"),
             (lambda: mse(self.x, self.there), "predicted lies on the host but desired"),
             (lambda: layer_norm(self.there, np.ones(4)), "gain lies on the host but x"),
+            (lambda: rms_norm(self.there, np.ones(4)), "gain lies on the host but x"),
             (lambda: dot.forward({}, *[self.there] * 3, np.ones((T, T))), "bias lies on the host but query"),
         ]:
             with pytest.raises(TypeError, match=words):
@@ -388,6 +438,8 @@ class TestMixed:
             seq2seq.forward(setting("seq2seq-none")[0], DeviceArray(SOURCE), TOKENS)
         with pytest.raises(TypeError, match="parameters lies on the host but x on a device"):
             block.forward(layer, DeviceArray(x))
+        with pytest.raises(TypeError, match="memory lies on the host but x on a device"):
+            block.forward(put(block.init(RNG, M=8, H=2, cross=True)), DeviceArray(x), x)
         params = lstm.init(RNG, I=4, N=3)
         with pytest.raises(TypeError, match="W_input lies on the host but inputs on a device"):
             lstm.forward(params, self.there)

@@ -1,6 +1,7 @@
 """The benchmark of a card, on the stand-in: every row runs there, and says so where something else comes out."""
 
 import argparse
+import contextlib
 import json
 import os
 
@@ -66,6 +67,29 @@ def test_a_ratio_where_they_agree():
     make = lambda torch, put: [Contest("", lambda: {"out": put(np.ones(3))}, lambda: {"out": np.ones(3)})]  # noqa: E731
     row = card.race("right", make, card._kernel(None, "MATH"), 3.0, None, 0.01)
     assert row.ratio == row.ours / row.theirs and row.host > 0
+
+
+def test_two_that_differ_are_status_1(monkeypatch, capsys):
+    make = lambda torch, put: [Contest("", lambda: {"out": put(np.ones(3))}, lambda: {"out": np.ones(3) + 1e-3})]  # noqa: E731
+    monkeypatch.setattr(card, "rows", lambda torch, quick: [("wrong", make, contextlib.nullcontext, 3.0)])
+    assert run() == 1 and "disagree: out by 1e-03" in capsys.readouterr().out
+
+
+def test_both_are_asked_under_the_kernel_of_the_row():
+    inside, seen = [], []
+
+    @contextlib.contextmanager
+    def kernel():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def make(torch, put):
+        work = lambda: seen.append(bool(inside)) or {"out": put(np.ones(3))}  # noqa: E731
+        return [Contest("", work, work)]
+
+    card.race("", make, kernel, 3.0, None, 0.01)
+    assert all(seen[:-2]) and not any(seen[-2:])  # the host twice, at the end
 
 
 def test_it_waits_for_the_card_before_and_after(monkeypatch):

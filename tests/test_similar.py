@@ -197,6 +197,17 @@ class TestTheModel:
         with pytest.raises(ValueError, match=words):
             pretrained.minilm(folder)
 
+    def test_a_model_of_capitals_is_refused(self, folder):
+        told = folder / "tokenizer_config.json"
+        told.write_text('{"do_lower_case": true}', encoding="utf-8")
+        pretrained.minilm(folder)
+        told.write_text('{"do_lower_case": false}', encoding="utf-8")
+        with pytest.raises(ValueError, match="tells capitals from small letters"):
+            pretrained.minilm(folder)
+        told.write_text("[]", encoding="utf-8")
+        with pytest.raises(ValueError, match="does not tell what tokens it belongs to"):
+            pretrained.minilm(folder)
+
     def test_files_that_do_not_fit_together(self, folder):
         text = (folder / "vocab.txt").read_text(encoding="utf-8")
         (folder / "vocab.txt").write_text(text + "more\n", encoding="utf-8")

@@ -143,6 +143,7 @@ def backward(dcontext, cache):
     if not alone:
         dquery[...], dkey[...], dvalue[...] = 0, 0, 0
     dbias = None if bias is None else np.zeros_like(total, shape=(N, T, S))
+    peaks = not np.isnan(peak).all()  # asked once for all: a card is waited for
 
     def work(some):
         for heads in _heads(cache, some):
@@ -152,7 +153,7 @@ def backward(dcontext, cache):
                 # context = E value / total
                 dsum = dcontext[n, rows] / total[n, rows]
                 row_sum = np.einsum("nte,nte->nt", dsum, context[n, rows])[..., None]
-                high = None if np.isnan(peak[n, rows]).any() else peak[n, rows]
+                high = peak[n, rows] if peaks and not np.isnan(peak[n, rows]).any() else None
                 for columns in _columns(cache, rows):
                     again = kept is None
                     E = _exponentials(cache, heads, rows, columns, high) if again else kept[n, rows, columns]

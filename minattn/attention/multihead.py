@@ -95,7 +95,7 @@ def naive(
 def init(rng, *, M, H, G=None, D=None, E=None, P=None, U=None, A=None, bias=True, inner=None):
     """Width M, H heads, G key/value heads (H), of width D for keys and E for values (M / H); bias=False leaves out b.
 
-    P, U: widths of the keys and values that come in (M). A: width of the inner mechanism, where it has one.
+    P, U: widths of the keys (M) and values (P) that come in. A: width of the inner mechanism, where it has one.
     """
     inner = inner or dot
     G, D, P = G or H, D or M // H, P or M

@@ -57,8 +57,7 @@ def cross_entropy(logits, targets, ignore_index=None, label_smoothing=0.0):
         targets = np.where(counted, targets, 0)                              # (...)
     validate.tokens(targets, V, name="targets", like=logits.shape[:-1])
     if ignore_index is not None:
-        logits = logits.copy()                                               # (..., V)
-        logits[~counted] = 0                                                 # what is ignored never matters
+        logits = np.where(counted[..., None], logits, 0)                     # (..., V)  ignored, it never matters
     at = np.arange(0, logits.size, V, like=targets).reshape(targets.shape)   # (...)
     places = at + targets.astype(np.int64)                                   # (...)
     exponentials, total, peak = _exponentials(logits)                        # (..., V), (..., 1), (..., 1) or 0

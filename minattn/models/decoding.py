@@ -42,7 +42,7 @@ def beam(write, state, fixed, source, *, start, end, steps, width=4, length_pena
             scores = np.where(first, np.zeros_like(log_p[..., 0]), -np.inf)                 # (B, K)
         totals = (scores[..., None] + log_p).reshape(B, K * V)                              # (B, K V)
         # the K best of all continuations, and the beginnings that they continue
-        best = totals.argmax(axis=-1)[:, None] if K == 1 else np.argsort(-totals)[:, :K]    # (B, K)
+        best = totals.argmax(axis=-1)[:, None] if K == 1 else np.argsort(-totals, kind="stable")[:, :K]  # (B, K)
         scores = np.take_along_axis(totals, best, axis=-1)                                  # (B, K)
         rows = (np.arange(B, like=tokens)[:, None] * K + best // V).reshape(-1)             # (B K,)
         tokens = np.concatenate([tokens[rows], (best % V).reshape(-1, 1)], axis=1)          # (B K, 2 + t)

@@ -174,7 +174,7 @@ def choose(logits, rng=None, temperature=1.0, top_k=None, top_p=None):
     if not temperature > 0:
         raise ValueError(f"temperature must be positive but is {temperature}: for the likeliest token leave out rng")
     logits = logits / float(temperature)                                              # (B, V)
-    order = np.argsort(-logits, axis=-1)                                              # (B, V)  likeliest first
+    order = np.argsort(-logits, axis=-1, kind="stable")                               # (B, V)  likeliest first
     ranked = np.take_along_axis(logits, order, axis=-1)                               # (B, V)
     V = logits.shape[-1]
     allowed = np.arange(V, like=logits) < (top_k or V)                                # (V,)

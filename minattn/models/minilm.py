@@ -64,6 +64,8 @@ def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None):
     or ValueError for ids that do not fit, and for sentences of more tokens than there are places.
     """
     validate.sequences(tokens=tokens, **({} if types is None else {"types": types}))
+    if types is not None and types.shape != tokens.shape:
+        raise ValueError(f"types {types.shape} must be the segments of tokens {tokens.shape}, one for each of them")
     T = tokens.shape[1]
     x = embedding(params["embed"], tokens) + learned(params["positions"], T)              # (B, T, M)
     x = x + (params["types"][0] if types is None else embedding(params["types"], types))  # (B, T, M)

@@ -42,8 +42,10 @@ def minilm(folder=None):
     folder = _folder() if folder is None else Path(folder)
     if missing := [name for name in ("config.json", "model.safetensors", "vocab.txt") if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} holds no such model: it has no {', '.join(missing)}")
-    config = _config(folder / "config.json")
-    params = huggingface.bert.read(load_arrays(folder / "model.safetensors"), H=config["num_attention_heads"])
+    if _keeps_capitals(folder / "tokenizer_config.json"):
+        raise ValueError(f"{folder} tells capitals from small letters, and the tokens made here do not: give another")
+    H = _heads(folder / "config.json")
+    params = huggingface.bert.read(load_arrays(folder / "model.safetensors"), H=H)
     vocabulary = wordpiece.read(folder / "vocab.txt")
     V, places = len(params["embed"]), len(params["positions"])
     if V != len(vocabulary.tokens):
@@ -59,8 +61,16 @@ def _folder():
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def _config(path):
-    """The settings of the model, as far as they matter."""
+def _keeps_capitals(path):
+    """Does the file say that the model was trained on capitals? Without it, no."""
+    try:
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("do_lower_case") is False
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path} does not tell what tokens it belongs to") from None
+
+
+def _heads(path):
+    """How many heads the model has, once its other settings are those that can be computed."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         heads = config["num_attention_heads"]
@@ -69,4 +79,4 @@ def _config(path):
     for name, expected in EXPECTED.items():
         if config.get(name, expected) != expected:
             raise ValueError(f"{path} says {name} = {config[name]!r}, but what can be computed here is {expected!r}")
-    return config | {"num_attention_heads": heads}
+    return heads

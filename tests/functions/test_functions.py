@@ -43,6 +43,7 @@ from minattn.functions import (
     softmax_backward,
     softplus,
     sparsemax,
+    tiles,
     unbroadcast,
 )
 
@@ -106,6 +107,14 @@ def test_layer_norm_by_hand():
     out, normalized, _ = layer_norm(np.array([[1.0, 2.0, 3.0]]), np.array([1.0, 2.0, 3.0]), np.full(3, 0.5), eps=0)
     step = math.sqrt(1.5)
     assert np.allclose(normalized, [[-step, 0, step]]) and np.allclose(out, [[0.5 - step, 0.5, 0.5 + 3 * step]])
+
+
+def test_rows_may_lie_in_any_order(monkeypatch):
+    """Cut into tiles, too: results are filled by rows, so a row of theirs lies together."""
+    monkeypatch.setattr(tiles, "TILE", 8)
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).swapaxes(0, 1)
+    for found, right in zip(layer_norm(x, np.ones(5)), layer_norm(x.copy(), np.ones(5)), strict=True):
+        assert (found == right).all()
 
 
 def test_rms_norm_by_hand():

@@ -39,6 +39,8 @@ def test_no_segments_are_segment_0():
 
 
 def test_what_does_not_fit_is_said():
+    with pytest.raises(ValueError, match=r"types \(3, 1\) must be the segments of tokens \(3, 5\)"):
+        minilm.forward(PARAMS, TOKENS, types=np.zeros((3, 1), dtype=int))
     with pytest.raises(ValueError, match="a learned position ends with the longest sequence trained"):
         minilm.forward(PARAMS, RNG.integers(9, size=(1, 7)))
     with pytest.raises(ValueError, match="V-1 = 8 but 9 came"):
