@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minattn import validate
 from minattn.attention import additive, bilinear, dot
 from minattn.functions import cross_entropy, dropout, embedding, softmax
 from minattn.models import seq2seq
@@ -156,3 +157,15 @@ def test_boolean_targets_are_no_tokens():
         cross_entropy(np.ones((2, 5)), np.array([True, False]))
     with pytest.raises(TypeError, match="targets must be an array of integers.*list"):
         cross_entropy(np.ones((2, 5)), [1, 2], ignore_index=1)
+
+
+def test_a_column_of_a_table_lies_on_no_card():
+    """pandas has `get` and `dtype` too."""
+
+    class Column:
+        dtype = np.dtype(float)
+
+        def get(self, key):
+            return None
+
+    assert not validate.on_device(Column())

@@ -479,3 +479,13 @@ def test_logits_may_lie_in_any_order(shape):
         loss, *kept = cross_entropy(logits, targets)
         found.append((loss.mean, cross_entropy_backward(Loss(1.0), *kept)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-14) and abs(found[0][1] - found[1][1]).max() < 1e-15
+
+
+def test_what_is_ignored_never_matters():
+    """Not even NaN, in the loss or in its gradient."""
+    logits, targets = np.random.default_rng(0).normal(size=(2, 3, 5)), np.array([[1, 4, -1], [-1, 0, 2]])
+    right, *_ = cross_entropy(np.where(targets[..., None] < 0, 0, logits), targets, ignore_index=-1)
+    logits[targets < 0] = np.nan
+    loss, *kept = cross_entropy(logits, targets, ignore_index=-1)
+    dlogits = cross_entropy_backward(Loss(1.0), *kept)
+    assert loss.mean == right.mean and (dlogits[targets < 0] == 0).all() and np.isfinite(dlogits).all()

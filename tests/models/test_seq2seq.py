@@ -10,6 +10,7 @@ from minattn import tree
 from minattn.attention import VARIANTS
 from minattn.functions import log_softmax
 from minattn.models import luong, seq2seq
+from minattn.models.decoding import beam
 from minattn.op import bind
 from minattn.recurrent import gru, rnn
 
@@ -77,6 +78,17 @@ def test_beam_is_no_worse_than_greedy(seed):
     greedy = model.greedy(params, source, **options)
     beam = model.beam(params, source, width=24, length_penalty=0.0, **options)
     assert (beam.log_probability >= greedy.log_probability - 1e-12).all()
+
+
+def test_of_equally_likely_words_the_first_is_kept():
+    """300 words in three degrees of likelihood, one step: two beginnings of the highest, in their order."""
+    logits = np.random.default_rng(1).integers(3, size=(2, 300)).astype(float)
+
+    def write(tokens, t, state, fixed):
+        return np.repeat(logits, 2, axis=0), state, np.ones((4, 1, 1))
+
+    words, *_ = beam(write, {}, {}, np.zeros((2, 1)), start=0, end=300, steps=1, width=2)
+    assert (words[:, 0] == logits.argmax(axis=-1)).all()
 
 
 def test_a_batch_decodes_as_its_sequences_alone():

@@ -88,6 +88,11 @@ def test_choose_draws_as_often_as_the_probability_says():
         choose(logits, np.random.default_rng(0), top_p=0)
 
 
+def test_of_equally_likely_tokens_the_first_is_first():
+    logits = np.random.default_rng(1).integers(3, size=(8, 300)).astype(float)
+    assert (choose(logits, np.random.default_rng(0), top_k=1) == logits.argmax(axis=-1)).all()
+
+
 def test_errors_of_the_language_model():
     params = model(T=4)
     with pytest.raises(ValueError, match="a learned position ends with the longest sequence trained"):
