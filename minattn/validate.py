@@ -1,5 +1,6 @@
 """Checks at the door: every error says what was expected, what came, and the likely cause."""
 
+import functools
 import math
 
 import numpy as np
@@ -14,39 +15,44 @@ def shapes(expected, **arrays):
 
     One letter means one size wherever it stands; the leading axes "..." broadcast. None is passed over.
     """
-    sizes, source = {"...": ()}, {}
-    together(**arrays)
-    for name, array in arrays.items():
-        if array is None:
-            continue
+    given = {name: array for name, array in arrays.items() if array is not None}
+    together(**given)
+    for name, array in given.items():
         floating(name, array)
-        letters = expected[name].split()
-        free = letters[:1] == ["..."]
-        letters = letters[1:] if free else letters
-        if array.ndim < len(letters) or (array.ndim > len(letters) and not free):
+    return dict(_sizes(tuple([(name, expected[name], array.shape) for name, array in given.items()])))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sizes(named):
+    """((name, letters, shape), ...) -> sizes by letter: a loop comes with the same shapes again and again."""
+    sizes, source = {"...": ()}, {}
+    for name, letters, shape in named:
+        axes = letters.split()
+        free = axes[:1] == ["..."]
+        axes = axes[1:] if free else axes
+        leading = len(shape) - len(axes)
+        if leading < 0 or (leading and not free):
             raise ValueError(
-                f"{name} needs the axes ({_axes(expected[name])}) but came with shape {array.shape}"
-                f"{'' if array.ndim else ': a single number, not an array of time steps'}"
+                f"{name} needs the axes ({_axes(letters)}) but came with shape {shape}"
+                f"{'' if shape else ': a single number, not an array of time steps'}"
             )
-        leading = array.ndim - len(letters)
-        for axis, n in zip(letters, array.shape[leading:], strict=True):
+        for axis, n in zip(axes, shape[leading:], strict=True):
             times, letter = int(axis[:-1] or 1), axis[-1]  # "4N" is the axis of four gates
             if n % times:
-                raise ValueError(f"{name} {array.shape} has {n} in the axis {axis}: it must be a multiple of {times}")
+                raise ValueError(f"{name} {shape} has {n} in the axis {axis}: it must be a multiple of {times}")
             if sizes.setdefault(letter, n // times) != n // times:
-                first, first_shape = source[letter]
+                first, first_letters, first_shape = source[letter]
                 raise ValueError(
                     f"{name} has {axis}={n} {LETTERS[letter]} but {first} has {letter}={sizes[letter]}: "
-                    f"{name} {array.shape} stands for ({_axes(expected[name])}), "
-                    f"{first} {first_shape} for ({_axes(expected[first])})"
+                    f"{name} {shape} stands for ({_axes(letters)}), {first} {first_shape} for ({_axes(first_letters)})"
                 )
-            source.setdefault(letter, (name, array.shape))
+            source.setdefault(letter, (name, letters, shape))
         try:
-            sizes["..."] = np.broadcast_shapes(sizes["..."], array.shape[:leading])
+            sizes["..."] = np.broadcast_shapes(sizes["..."], shape[:leading])
         except ValueError:
             raise ValueError(
-                f"the leading axes {array.shape[:leading]} of {name} {array.shape} do not broadcast with "
-                f"{sizes['...']} of the arrays before it: batch and head axes must be equal or 1"
+                f"the leading axes {shape[:leading]} of {name} {shape} do not broadcast with {sizes['...']} of the "
+                f"arrays before it: batch and head axes must be equal or 1"
             ) from None
     return sizes
 

@@ -39,7 +39,7 @@ LOG2_E = math.log2(math.e)
 TILE = 2**18  # scores that are computed together, a megabyte of float32; under a mask half, so that more is left out
 SHORT = 2**18  # T S of one head up to which the exponentials are kept
 ON_A_CARD = 2**26  # the same on a graphics card, where a tile costs a dozen calls and no cache is to be kept
-WORTH = 2**23  # multiplications of one product from which on threads are asked to help
+WORTH = 2**24  # multiplications from which on threads are asked to help
 LOW, HIGH = 1e-15, 1e15  # totals between these need no peak
 
 
@@ -126,9 +126,9 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
                     peak[place] = _peak(cache, heads, rows)
                     sums, looked = look(heads, rows, peak[place])
                 total[place] = np.where(sums == 0, 1, sums)                      # 1 in dead rows
-                context[place] = looked / total[place]
+                np.divide(looked, total[place], out=context[place])
 
-    _share(work, cache)
+    _share(work, cache, products=1)
     return context.reshape(*leading, T, E), cache
 
 
@@ -169,7 +169,7 @@ def backward(dcontext, cache):
                     _add(dkey[n, columns], dscores.mT, heads.query[:, rows], alone)
                     _add(dquery[n, rows], dscores, heads.key[:, columns], alone)
 
-    _share(work, cache)
+    _share(work, cache, products=2)
     dquery /= math.sqrt(D)
     dkey /= math.sqrt(D)
     scaled = (dquery, query), (dkey, key), (dvalue, value), (dbias, bias)
@@ -275,7 +275,9 @@ def _slices(whole, length):
 
 def _flat(x, leading):
     """(..., T, D) -> (N, T, D), copied where it was broadcast."""
-    return np.broadcast_to(x, (*leading, *x.shape[-2:])).reshape(math.prod(leading), *x.shape[-2:])
+    whole = (*leading, *x.shape[-2:])
+    x = x if x.shape == whole else np.broadcast_to(x, whole)
+    return x.reshape(math.prod(leading), *x.shape[-2:])
 
 
 def _of(heads, term, shape):
@@ -289,10 +291,10 @@ def _of(heads, term, shape):
     return np.broadcast_to(term, (*leading, *term.shape[-2:]))[tuple(place.tolist() for place in places)]
 
 
-def _share(work, cache):
-    """work(heads) on every core, where that is worth a thread; a card needs none."""
+def _share(work, cache, products):
+    """work(heads) on every core, where so many products with keys and with values are worth it; a card needs none."""
     N = math.prod(cache.shape[:-2])
-    much = math.prod(cache.shape) * (cache.query.shape[-1] + cache.value.shape[-1]) >= WORTH
+    much = products * math.prod(cache.shape) * (cache.query.shape[-1] + cache.value.shape[-1]) >= WORTH
     with np.errstate(over="ignore", invalid="ignore"):                           # an overflow is seen in the totals
         if much and isinstance(cache.query, np.ndarray):
             threads.share(work, N)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minattn.functions.gaussian import erf_backward, normal, normal_single
+from minattn.functions.gaussian import erf_backward, normal, rarity_single
 from minattn.functions.tiles import by_rows
 
 
@@ -50,8 +50,8 @@ def gelu(x):
 
 
 def _gelu_single(x, out, room):
-    normal_single(x, out, room)
-    out *= x
+    rarity_single(x, out, room)
+    np.divide(x, out, out=out)
 
 
 def gelu_backward(dout, x):

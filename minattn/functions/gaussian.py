@@ -55,12 +55,12 @@ def normal(x):
     if x.dtype != np.float32:
         return 0.5 * erfc(-x * math.sqrt(0.5))
     out = np.empty_like(x)
-    normal_single(x, out, np.empty_like(x))
-    return out
+    rarity_single(x, out, np.empty_like(x))
+    return np.divide(1, out, out=out)
 
 
-def normal_single(x, out, square):
-    """float32 x: out becomes Phi(x) = 1 / (1 + 2^-logit), square becomes x^2. Within 2e-7 of Phi, in 17 passes.
+def rarity_single(x, out, square):
+    """float32 x: out becomes 1 / Phi(x) = 1 + 2^-logit, square becomes x^2. Within 2e-7 of Phi, in 16 passes.
 
     So x Phi(x) is right to the last digits of x, not of itself: at x = -3 four of its own are left, at -5 one. The
     first two terms of the logit are what `gelu_tanh` has.
@@ -75,7 +75,6 @@ def normal_single(x, out, square):
         out *= x
         np.exp2(out, out=out)
     out += 1
-    np.divide(1, out, out=out)
 
 
 def _within(x):
