@@ -118,7 +118,8 @@ def embed(model, texts):
 
     def some(places):
         length = lengths[places]
-        hidden, _ = minilm.forward(model.params, tokens[places, : length.max()], lengths=length)  # (b, T, M)
+        ids = tokens[places, : length.max()]  # (b, T)
+        hidden, _ = minilm.forward(model.params, ids, lengths=length, keep=False)  # (b, T, M)
         vectors[places], *_ = minilm.sentence(hidden, length)  # (b, M)
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: what memory it takes is known at once

@@ -18,8 +18,9 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 FUNCTIONS = set(
     """
     all any arange argmax argmin argsort array_equal asarray broadcast_to clip concatenate copy cumsum diff empty_like
-    einsum expand_dims flip full_like imag max mean min moveaxis nonzero ones_like prod real repeat reshape roll shape
-    sort split squeeze stack sum swapaxes take take_along_axis tensordot tile transpose tril triu where zeros_like
+    einsum expand_dims flip full_like imag max mean min moveaxis nonzero ones_like prod real repeat reshape result_type
+    roll shape sort split squeeze stack sum swapaxes take take_along_axis tensordot tile transpose tril triu where
+    zeros_like
     """.split()
 )
 CREATORS = {"arange", "asarray", "zeros_like", "ones_like", "full_like", "empty_like"}

@@ -96,7 +96,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
     (*leading, T, S), E = (*np.broadcast_shapes(shape[:-2], value.shape[:-2]), *shape[-2:]), value.shape[-1]
     N, shape = math.prod(leading), (*leading, T, S)
-    dtype = np.result_type(*(x.dtype for x in (query, key, value, bias) if x is not None))
+    dtype = np.result_type(*[x for x in (query, key, value, bias) if x is not None])
     context = buffers.empty(query, (N, T, E), dtype)
     total = np.empty_like(query, shape=(N, T, 1), dtype=dtype)
     peak = np.full_like(total.real, np.nan)                                      # NaN where none was needed

@@ -12,7 +12,7 @@ def add_into(x, term):
     """x + term in the place of x, where its dtype can hold the sum; None adds nothing."""
     if term is None:
         return x
-    fits = np.result_type(x.dtype, term.dtype) == x.dtype
+    fits = np.result_type(x, term) == x.dtype
     return np.add(x, term, out=x if fits else None)
 
 

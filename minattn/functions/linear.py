@@ -27,7 +27,7 @@ def linear_backward(dout, x, W, b=None):
 
 def product(x, W):
     """x (R, I) @ W (..., I, O) -> (..., R, O), in memory that is at hand."""
-    shape, dtype = (*W.shape[:-2], x.shape[0], W.shape[-1]), np.result_type(x.dtype, W.dtype)
+    shape, dtype = (*W.shape[:-2], x.shape[0], W.shape[-1]), np.result_type(x, W)
     return np.matmul(x, W, out=buffers.empty(x, shape, dtype))
 
 

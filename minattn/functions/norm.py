@@ -21,7 +21,7 @@ EPS = 1e-5
 def layer_norm(x, gain, bias=None, eps=EPS):
     """x (..., M), gain (M,), bias (M,) or None -> out (..., M), normalized (..., M), inverse_std (..., 1)."""
     validate.together(x=x, gain=gain, bias=bias)
-    M, dtype = x.shape[-1], np.result_type(*(each.dtype for each in (x, gain, bias) if each is not None))
+    M, dtype = x.shape[-1], np.result_type(*[each for each in (x, gain, bias) if each is not None])
 
     def rows(x, out, normalized, inverse_std):
         centered = np.subtract(x, row_sum(x) / M, out=normalized)          # (..., M)
@@ -51,7 +51,7 @@ def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
         dx -= through_std
         dx *= inverse_std
 
-    dtype = np.result_type(dout.dtype, normalized.dtype, inverse_std.dtype, gain.dtype)
+    dtype = np.result_type(dout, normalized, inverse_std, gain)
     (dx,) = by_rows(rows, dout, normalized, inverse_std, widths=(M,), spare=1, dtype=dtype)
     return dx, dgain, dbias
 

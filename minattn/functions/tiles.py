@@ -22,7 +22,7 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
     """
     first = arrays[0]
     leading, size = first.shape[:-1], first.size
-    dtype = np.result_type(*[x.dtype for x in arrays] if dtype is None else [dtype])
+    dtype = np.result_type(*arrays) if dtype is None else np.dtype(dtype)
     results = [buffers.empty(first, (*leading, width), dtype) for width in widths]
     shared = size >= SHARED and threads.count() > 1
     if (size <= TILE and not shared) or not isinstance(first, np.ndarray):

@@ -56,12 +56,13 @@ def init(rng, *, V, M, H, L, T, F=None, K=2):
     }
 
 
-def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None):
+def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None, keep=True):
     """tokens (B, T) ids -> hidden (B, T, M), cache; what stands at padded steps means nothing.
 
     lengths (B,): what lies beyond is padding. types (B, T): the segment of each token, all 0 where none are given.
-    dropout: the share of embeddings, weights and each part's outcome that is silenced, drawn from rng. Raises TypeError
-    or ValueError for ids that do not fit, and for sentences of more tokens than there are places.
+    dropout: the share of embeddings, weights and each part's outcome that is silenced, drawn from rng. keep=False keeps
+    nothing for backward: memory for one layer, and None for the cache. Raises TypeError or ValueError for ids that do
+    not fit, and for sentences of more tokens than there are places.
     """
     validate.sequences(tokens=tokens, **({} if types is None else {"types": types}))
     if types is not None and types.shape != tokens.shape:
@@ -76,8 +77,9 @@ def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None):
     layers = []
     for layer in params["blocks"].values():
         x, cache = block.forward(layer, x, **settings)                                    # (B, T, M)
-        layers.append(cache)
-    return x, Cache(params, tokens, types, norm, kept, layers)
+        layers.append(cache if keep else None)
+        del cache
+    return x, Cache(params, tokens, types, norm, kept, layers) if keep else None
 
 
 def backward(dhidden, cache):

@@ -172,7 +172,7 @@ def slopes(cell, gates, shown):
     # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
     di, df, dg, do = g, cell, i, shown
     parts = [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
-    shape, dtype = (4, *i.shape), np.result_type(*(x.dtype for x in parts))
+    shape, dtype = (4, *i.shape), np.result_type(*parts)
     total = np.stack(parts, out=buffers.empty(gates, shape, dtype))
     return Slopes(hidden, total, f)
 

@@ -96,7 +96,7 @@ def project_backward(dout, inputs, W_input, b):
 def unroll(step, params, projected, state, real, reverse):
     """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache. Steps may write over projected."""
     T = projected.shape[1]
-    dtype = np.result_type(*(x.dtype for x in (projected, *state, *params.values())))
+    dtype = np.result_type(projected, *state, *params.values())
     projected = time_first(projected).astype(dtype, copy=False)                                    # (T, B, *)
     order = range(T)[::-1] if reverse else range(T)
     outputs, steps = [None] * T, [None] * T
@@ -121,7 +121,7 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     zeros = np.zeros_like(steps[0].hidden)
     dstate = State(*(zeros if part is None else part for part in dstate or (None,) * len(State._fields)))
     known = *dstate, *steps[0], zeros if doutputs is None else doutputs
-    dprojected = buffers.empty(projected, projected.shape, np.result_type(*(x.dtype for x in known)))
+    dprojected = buffers.empty(projected, projected.shape, np.result_type(*known))
     reach = [None] * len(steps)
     for t, step in zip(reversed(order), _each(slopes, cache), strict=True):
         # state = new where the step is real, else as before

@@ -1,5 +1,7 @@
 """The encoder of sentences: padding, segments and what the mean is of. Its gradients are checked with all others."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from laws import LAWS, close
@@ -22,6 +24,26 @@ def test_padding_does_not_matter():
         alone, _ = minilm.forward(PARAMS, TOKENS[b : b + 1, :length])
         assert np.allclose(hidden[b, :length], alone[0], atol=1e-13)
         assert (hidden[b, :length] == again[b, :length]).all()
+
+
+def test_nothing_is_kept_where_nobody_asks():
+    """The same numbers, in the memory of one layer however many there are."""
+
+    def peak(L, keep):
+        params = minilm.init(np.random.default_rng(0), V=9, M=8, H=2, L=L, T=64, F=512)
+        tokens = np.zeros((8, 64), dtype=int)
+        expected, _ = minilm.forward(params, tokens)
+        tracemalloc.start()
+        try:
+            hidden, cache = minilm.forward(params, tokens, keep=keep)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (hidden == expected).all() and (cache is not None) == keep
+        return most
+
+    few, many = (peak(L, keep=False) for L in (2, 8))
+    assert many < 1.2 * few and peak(8, keep=True) > 2 * many
 
 
 def test_every_token_looks_at_every_other():
