@@ -12,7 +12,7 @@ from minattn.functions import buffers
 @pytest.fixture(autouse=True)
 def nothing_idle():
     gc.collect()
-    buffers._idle.clear()
+    buffers.forget()
 
 
 def new(shape, dtype=np.float32):
@@ -24,6 +24,8 @@ def address(array):
 
 
 def idle():
+    """How many blocks nobody uses; their bytes are counted rightly whenever somebody looks."""
+    assert buffers.idle() == sum(size * len(blocks) for size, blocks in buffers._idle.items())
     return sum(len(blocks) for blocks in buffers._idle.values())
 
 
@@ -73,7 +75,7 @@ def test_no_more_is_kept_than_most(monkeypatch):
     monkeypatch.setattr(buffers, "MOST", 2**20)
     several = [new((100, 1000)) for _ in range(4)]
     del several
-    assert 0 < buffers.idle() <= 2**20
+    assert 0 < buffers.idle() <= 2**20 and idle() == 2
     new((1000, 1000))  # larger than all that is kept
     assert idle() == 0
 
@@ -93,4 +95,4 @@ def test_eight_threads_at_once():
         thread.start()
     for thread in them:
         thread.join()
-    assert not wrong
+    assert not wrong and 0 < idle() <= 16  # a new one for each, while it still has the one before
