@@ -169,3 +169,13 @@ def test_a_column_of_a_table_lies_on_no_card():
             return None
 
     assert not validate.on_device(Column())
+
+
+def test_what_is_known_of_shapes_says_nothing_of_their_kind():
+    """Shapes are read once; what came with the same shapes is looked at again, and nobody writes into what is known."""
+    letters, x = {"x": "... T D"}, np.ones((2, 3, 4))
+    sizes = validate.shapes(letters, x=x)
+    sizes["T"] = 7
+    assert validate.shapes(letters, x=x) == {"...": (2,), "T": 3, "D": 4}
+    with pytest.raises(TypeError, match="x must be floating but has dtype int64"):
+        validate.shapes(letters, x=x.astype(np.int64))

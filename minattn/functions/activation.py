@@ -51,7 +51,7 @@ def gelu(x):
 
 def _gelu_single(x, out, room):
     rarity_single(x, out, room)
-    np.divide(x, out, out=out)
+    np.divide(x, out, out=out)  # x Phi(x)
 
 
 def gelu_backward(dout, x):

@@ -14,7 +14,6 @@ import numpy as np
 LEAST = 2**17  # bytes: malloc asks the system for whatever is larger
 MOST = 2**27  # bytes that are kept while nobody uses them
 _idle = {}  # bytes -> the blocks of that size that nobody uses
-_kept = [0]  # the bytes of all these
 _used = {}  # number of a weak reference to an array -> the reference, and the block in which the array stands
 _lock = threading.RLock()  # a block may come back at any moment, within this room too
 
@@ -31,11 +30,8 @@ def empty(like, shape, dtype):
     step = 1 << (size.bit_length() - 4)
     rounded = -(-size // step) * step  # sizes that differ by less than a tenth share their blocks
     with _lock:
-        if blocks := _idle.get(rounded):
-            block = blocks.pop()
-            _kept[0] -= rounded
-        else:
-            block = np.empty(rounded, np.uint8)
+        blocks = _idle.get(rounded)
+        block = blocks.pop() if blocks else np.empty(rounded, np.uint8)
         # every view of `whole` holds on to it, since it does not own its memory and what does is no array
         whole = np.frombuffer(memoryview(block), dtype, count)
         gone = weakref.ref(whole, _give_back)
@@ -46,20 +42,12 @@ def empty(like, shape, dtype):
 def _give_back(gone):
     with _lock:
         _, block = _used.pop(id(gone))
-        if _kept[0] + block.size > MOST:
-            forget()  # those of other sizes, from other work
+        if idle() + block.size > MOST:
+            _idle.clear()  # of other sizes, from other work
         if block.size <= MOST:
             _idle.setdefault(block.size, []).append(block)
-            _kept[0] += block.size
-
-
-def forget():
-    """What nobody uses goes back to the system."""
-    with _lock:
-        _idle.clear()
-        _kept[0] = 0
 
 
 def idle():
     """Bytes that are kept and that nobody uses."""
-    return _kept[0]
+    return sum([size * len(blocks) for size, blocks in _idle.items()])

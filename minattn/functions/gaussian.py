@@ -60,7 +60,7 @@ def normal(x):
 
 
 def rarity_single(x, out, square):
-    """float32 x: out becomes 1 / Phi(x) = 1 + 2^-logit, square becomes x^2. Within 2e-7 of Phi, in 16 passes.
+    """float32 x: out becomes 1 / Phi(x) = 1 + 2^-logit, square becomes x^2. Phi within 2e-7, in 16 passes.
 
     So x Phi(x) is right to the last digits of x, not of itself: at x = -3 four of its own are left, at -5 one. The
     first two terms of the logit are what `gelu_tanh` has.

@@ -77,8 +77,9 @@ def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None, 
     layers = []
     for layer in params["blocks"].values():
         x, cache = block.forward(layer, x, **settings)                                    # (B, T, M)
-        layers.append(cache if keep else None)
-        del cache
+        if keep:
+            layers.append(cache)
+        del cache  # before the next layer makes its own
     return x, Cache(params, tokens, types, norm, kept, layers) if keep else None
 
 
