@@ -55,13 +55,16 @@ def map(work, things):
     """
     if len(things) < 2 or count() == 1:
         return [work(thing) for thing in things]
+    all_cores, (mine, *theirs) = _apart(len(things))
     with _blas_to_itself():
         # np.errstate belongs to the context of the caller: every thread computes in a copy of it
-        others = [_start(contextvars.copy_context(), work, thing) for thing in things[1:]]
+        others = [_start(contextvars.copy_context(), work, *other) for other in zip(things[1:], theirs, strict=True)]
         try:
+            _keep_to(mine)
             with using(1):
                 done = [work(things[0])]
         finally:
+            _keep_to(all_cores)
             errors = [future.exception() for future in others if future is not None]
     for error in errors:
         if error is not None:
@@ -71,10 +74,11 @@ def map(work, things):
     return done
 
 
-def _start(context, work, thing):
-    """The work on a thread of its own -> future; None where no thread can be started."""
+def _start(context, work, thing, cores):
+    """The work on a thread of its own, on these cores -> future; None where no thread can be started."""
 
     def alone():
+        _keep_to(cores)
         with using(1):
             return work(thing)
 
@@ -126,6 +130,27 @@ def _blas():
         return None
     found = ThreadpoolController().select(user_api="blas")
     return found if len(found) else None
+
+
+def _apart(number):
+    """-> the cores of the caller, and a part of them for each of so many threads; all of them where these are too few.
+
+    Linux wakes a thread on the core of whoever wakes it, even if another one has nothing to do, and takes ten
+    milliseconds to move it: two threads would compute one after the other. So each is told where to be.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None, [None] * number
+    cores = sorted(os.sched_getaffinity(0))
+    if number > len(cores):
+        return cores, [cores] * number
+    return cores, [cores[len(cores) * i // number : len(cores) * (i + 1) // number] for i in range(number)]
+
+
+def _keep_to(cores):
+    """The calling thread computes on these cores from now on."""
+    if cores is not None:
+        with contextlib.suppress(OSError):  # not everywhere may a program choose, and a core can be taken away
+            os.sched_setaffinity(0, cores)
 
 
 def cores():

@@ -49,6 +49,7 @@ def environment(monkeypatch):
     for name in threads.VARIABLES:
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(measure, "TURN", 0)
+    monkeypatch.setattr(measure, "REST", 0)
 
 
 def fake(name="fake", ours=PROBLEM, theirs=PROBLEM, **more):
@@ -155,6 +156,15 @@ def test_turns():
     ours, theirs = measure.take_turns(works, 0)
     assert order == ["ours", "theirs"] * (1 + measure.LEAST)
     assert ours == Time(1.5, 1) and theirs == Time(2, 2)
+
+
+def test_a_rest_before_each_turn(monkeypatch):
+    """The threads of whoever came before sleep when the clock starts."""
+    order = []
+    monkeypatch.setattr(measure, "REST", 0.25)
+    monkeypatch.setattr(measure.time, "sleep", order.append)
+    measure.take_turns([(lambda: order.append("ours"), iter(range(99)).__next__)], 0)
+    assert order == ["ours"] + [0.25, "ours"] * measure.LEAST
 
 
 def test_short_works_run_several_times_a_turn(monkeypatch):

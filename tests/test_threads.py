@@ -144,6 +144,32 @@ def test_the_blas_is_held_and_given_back():
         assert seen[-1] == before  # one thread leaves the cores to the BLAS
 
 
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="there is one core to choose")
+def test_each_on_its_own_cores():
+    """Else the system wakes one thread on the core of the other. Afterwards the caller may be anywhere again."""
+    before = os.sched_getaffinity(0)
+    with threads.using(2):
+        for _ in range(2):  # the second time the threads are those of the first
+            seen = threads.map(lambda _: os.sched_getaffinity(0), range(2))
+            assert not seen[0] & seen[1] and seen[0] | seen[1] == before == os.sched_getaffinity(0)
+        with pytest.raises(ZeroDivisionError):
+            threads.map(lambda x: 1 // x, range(2))
+        assert os.sched_getaffinity(0) == before
+    more = len(before) + 1
+    with threads.using(more):  # there are not enough for each to have one: so nobody is told where to be
+        assert threads.map(lambda _: os.sched_getaffinity(0), range(more)) == [before] * more
+
+
+def test_where_no_core_can_be_chosen(monkeypatch):
+    def refused(process, cores):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    assert (squares(2)[0] == np.arange(7) ** 2).all()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert threads._apart(2) == (None, [None, None]) and (squares(2)[0] == np.arange(7) ** 2).all()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork():
     code = (

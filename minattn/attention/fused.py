@@ -36,10 +36,10 @@ PAPER = "Dao 2022, in NumPy"
 TIME, MEMORY = "T S (D + E)", "T (D + E), and T S for short rows or a bias"
 EXACT = "equals `dot`"
 LOG2_E = math.log2(math.e)
-TILE = 2**18  # scores that are computed together, a megabyte of float32; under a mask half, so that more is left out
+TILE = 2**18  # scores that are computed together, a megabyte of float32
 SHORT = 2**18  # T S of one head up to which the exponentials are kept
 ON_A_CARD = 2**26  # the same on a graphics card, where a tile costs a dozen calls and no cache is to be kept
-WORTH = 2**24  # multiplications from which on threads are asked to help
+WORTH = 2**25  # multiplications with all keys and values from which on threads are asked to help
 LOW, HIGH = 1e-15, 1e15  # totals between these need no peak
 
 
@@ -90,7 +90,8 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
     """
     shape = validate.attention(SHAPES, params, query, key, value, bias)
     if tile is None:
-        tile = ON_A_CARD if validate.on_device(query) else TILE if mask is None else TILE // 2
+        cut = mask is not None and shape[-2] * shape[-1] > TILE // 2             # smaller tiles leave out more of it
+        tile = ON_A_CARD if validate.on_device(query) else TILE // 2 if cut else TILE
     validate.count("tile", tile)
     sees, seen = masks.visible(mask, shape, like=query)                          # what nobody may see never matters
     query, key, value = masks.keep(sees, query), masks.keep(seen, key), masks.keep(seen, value)
@@ -128,7 +129,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
                 total[place] = np.where(sums == 0, 1, sums)                      # 1 in dead rows
                 np.divide(looked, total[place], out=context[place])
 
-    _share(work, cache, products=1)
+    _share(work, cache)
     return context.reshape(*leading, T, E), cache
 
 
@@ -169,7 +170,7 @@ def backward(dcontext, cache):
                     _add(dkey[n, columns], dscores.mT, heads.query[:, rows], alone)
                     _add(dquery[n, rows], dscores, heads.key[:, columns], alone)
 
-    _share(work, cache, products=2)
+    _share(work, cache)
     dquery /= math.sqrt(D)
     dkey /= math.sqrt(D)
     scaled = (dquery, query), (dkey, key), (dvalue, value), (dbias, bias)
@@ -291,10 +292,10 @@ def _of(heads, term, shape):
     return np.broadcast_to(term, (*leading, *term.shape[-2:]))[tuple(place.tolist() for place in places)]
 
 
-def _share(work, cache, products):
-    """work(heads) on every core, where so many products with keys and with values are worth it; a card needs none."""
+def _share(work, cache):
+    """work(heads) on every core, where there is enough of it; a card needs none."""
     N = math.prod(cache.shape[:-2])
-    much = products * math.prod(cache.shape) * (cache.query.shape[-1] + cache.value.shape[-1]) >= WORTH
+    much = math.prod(cache.shape) * (cache.query.shape[-1] + cache.value.shape[-1]) >= WORTH
     with np.errstate(over="ignore", invalid="ignore"):                           # an overflow is seen in the totals
         if much and isinstance(cache.query, np.ndarray):
             threads.share(work, N)

@@ -1,5 +1,8 @@
 """Two sides do the same work in turns; what is quoted is the ratio of their times.
 
+Threads that have nothing to do look for more work a while, and keep a core meanwhile. So there is a rest before each
+turn: else each side would be slowed by the threads of the other.
+
 The 25th percentile forgets the turns that something else disturbed; a matrix product takes turns with them, and tells a
 machine that is busy all the time. Before anything is timed both sides must have computed the same.
 """
@@ -22,8 +25,8 @@ import minattn
 from minattn import threads, tree
 from minattn.backend import to_host
 
-TURN = 0.02  # seconds: threads that have nothing to do wait a while before they sleep, so nobody's turn is one run
-REST = 0.1  # seconds before a turn that is one run: the threads of whoever came before have gone to sleep
+TURN = 0.03  # seconds of runs in a turn, of which the median counts: the first finds cold caches and sleeping threads
+REST = 0.12  # seconds before a turn, in which the threads of whoever came before go to sleep
 LEAST = 3  # turns of each side
 FLOOR = 1e-3  # of the largest number of all: a gradient that is exactly 0 carries the rounding of what cancelled
 SIDE = 512  # of the square float32 matrices whose product is the floor
@@ -158,8 +161,7 @@ def take_turns(works, seconds):
         begin = time.perf_counter()
         while len(turns[-1]) < LEAST or time.perf_counter() - begin < seconds:
             for work, count, its_turns, its_runs in zip(works, counts, turns, runs, strict=True):
-                if count == 1:
-                    time.sleep(REST)
+                time.sleep(REST)
                 times = [_run(*work) for _ in range(count)]
                 its_turns.append(statistics.median(times))
                 its_runs.append(min(times))

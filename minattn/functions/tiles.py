@@ -10,7 +10,7 @@ from minattn import threads
 from minattn.functions import buffers
 
 TILE = 2**19    # numbers: 2 MB in single precision. Of smaller tiles each call costs more than it saves
-SHARED = 2**19  # numbers from which on several cores are quicker than one
+SHARED = 2**20  # numbers from which on several cores are quicker than one
 
 
 def by_rows(function, *arrays, widths, spare=0, dtype=None):
@@ -22,10 +22,9 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
     """
     first = arrays[0]
     leading, size = first.shape[:-1], first.size
-    dtype = np.result_type(*arrays) if dtype is None else np.dtype(dtype)
+    dtype = np.result_type(*arrays) if dtype is None else dtype
     results = [buffers.empty(first, (*leading, width), dtype) for width in widths]
-    shared = size >= SHARED and threads.count() > 1
-    if (size <= TILE and not shared) or not isinstance(first, np.ndarray):
+    if size <= TILE or not isinstance(first, np.ndarray):
         function(*arrays, *results, *[np.empty_like(results[0]) for _ in range(spare)])
         return tuple(results)
     rows = [x.reshape(-1, x.shape[-1]) for x in (*arrays, *results)]
@@ -37,7 +36,7 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
             end = min(begin + step, part.stop)
             function(*(x[begin:end] for x in rows), *room[:, : end - begin])
 
-    if shared:
+    if size >= SHARED:
         threads.share(work, len(rows[0]))
     else:
         work(slice(0, len(rows[0])))

@@ -6,10 +6,13 @@
     x       = x + feed(norm(x))
 
 A step is one row: its products take less time than a handful of NumPy calls, so what counts is how many calls there
-are. Three products become one; 1 / sqrt(D) rides on the weights of the query, and a norm that comes first leaves its
-gain and bias to the weights that it meets; sums are products, and that of the weights comes with their values, which
-end with a column of ones. Keys and values have room for every step from the start: a new one is written into its
-place, where `block.advance` copies all earlier ones.
+are. Three products become one; 1 / sqrt(D) rides on the weights of the query; sums are products, and that of the
+weights comes with their values, which end with a column of ones. Keys and values have room for every step from the
+start: a new one is written into its place, where `block.advance` copies all earlier ones.
+
+Where norms come first they leave their gain and bias to the weights that they meet. And since they alone see x, their
+mean is taken from what is added to x, once for all steps: norm(x) = norm(x - mean(x)), and mean(x W) = x mean(W), so
+that weights whose rows have mean 0 keep the mean of x at 0 (Ashkboos et al. 2024, SliceGPT, arXiv:2401.15024).
 """
 
 import math
@@ -25,7 +28,10 @@ PARTS = "query", "key", "value"
 
 
 class Layer(NamedTuple):
-    """A layer with its weights joined, ready for steps up to T; keys (B, G, T, D), values (B, G, T, E + 1)."""
+    """A layer with its weights joined, ready for steps up to T; keys (B, G, T, D), values (B, G, T, E + 1).
+
+    W_in, W_back: into `feed` and back to x.
+    """
 
     params: dict
     sizes: tuple
@@ -35,6 +41,8 @@ class Layer(NamedTuple):
     b_out: Any
     W_in: Any
     b_in: Any
+    W_back: Any
+    b_back: Any
     keys: Any
     values: Any
 
@@ -55,20 +63,26 @@ def _ready(params, key, value, T, norm_first):
     biases = [scale[part] * look[f"b_{part}"].reshape(-1) for part in PARTS if f"b_{part}" in look]
     joint = np.concatenate(weights, axis=1), np.concatenate(biases) if biases else None  # (M, H D + G (D + E))
     out = look["W_out"].reshape(H * E, M), look.get("b_out")
-    into = feed["W_in"], feed["b_in"]
+    into, back = (feed["W_in"], feed["b_in"]), (feed["W_out"], feed["b_out"])
     if norm_first:
         joint, into = _after(params["norm_look"], *joint), _after(params["norm_feed"], *into)
+        out, back = _centered(*out), _centered(*back)
     B, _, _, S, _ = key.shape
     keys = np.empty_like(key, shape=(B, G, T, D))
     values = np.ones_like(value, shape=(B, G, T, E + 1))
     keys[:, :, :S], values[:, :, :S, :E] = key[:, :, 0], value[:, :, 0]
-    return Layer(params, (H, G, D, E), *joint, *out, *into, keys, values)
+    return Layer(params, (H, G, D, E), *joint, *out, *into, *back, keys, values)
 
 
 def _after(norm, W, b):
     """(normed gain + bias) W + b = normed (gain W) + (bias W + b) -> the weights and the bias on the right."""
     gained = np.multiply(norm["gain"][:, None], W, out=buffers.empty(W, W.shape, W.dtype))
     return gained, add(norm["bias"] @ W, b)
+
+
+def _centered(*terms):
+    """W (*, M) and b (M,), or None, without the mean of their rows: what they add to x leaves its mean as it is."""
+    return [None if term is None else term - term.mean(axis=-1, keepdims=True) for term in terms]
 
 
 def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation="gelu", rotary=None):
@@ -78,10 +92,11 @@ def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation=
     and norm_first as the layers were made ready for.
     """
     mean = np.full_like(x, 1 / x.shape[-1], shape=(x.shape[-1], 1))            # (M, 1)  x @ mean is the mean
+    x = x - x @ mean if norm_first else x                                      # (B, M)
     for layer in layers:
         if norm_first:
-            x = x + _look(layer, _normed(x, mean), place, bias, rotary)        # (B, M)
-            x = x + _feed(layer, _normed(x, mean), activation)                 # (B, M)
+            x = x + _look(layer, _scaled(x, mean), place, bias, rotary)        # (B, M)
+            x = x + _feed(layer, _scaled(x, mean), activation)                 # (B, M)
         else:
             norm_look, norm_feed = layer.params["norm_look"], layer.params["norm_feed"]
             x = _norm(x + _look(layer, x, place, bias, rotary), norm_look, mean)  # (B, M)
@@ -112,16 +127,14 @@ def _feed(layer, x, activation):
     """As in `block`: (B, M) -> (B, M)."""
     active = FUNCTIONS[activation][0](x @ layer.W_in + layer.b_in)             # (B, F)
     active = active[0] if isinstance(active, tuple) else active
-    return active @ layer.params["feed"]["W_out"] + layer.params["feed"]["b_out"]
+    return active @ layer.W_back + layer.b_back                                # (B, M)
 
 
 def _norm(x, norm, mean):
     """`layer_norm` of a few rows: (B, M) -> (B, M)."""
-    return _normed(x, mean) * norm["gain"] + norm["bias"]
+    return _scaled(x - x @ mean, mean) * norm["gain"] + norm["bias"]
 
 
-def _normed(x, mean):
-    """Mean 0, variance 1: (B, M) -> (B, M)."""
-    normed = x - x @ mean                                                      # (B, M)
-    normed /= np.sqrt((normed * normed) @ mean + EPS)                          # (B, M)
-    return normed
+def _scaled(x, mean):
+    """x of mean 0 -> of variance 1: (B, M) -> (B, M)."""
+    return x / np.sqrt((x * x) @ mean + EPS)

@@ -52,6 +52,6 @@ def test_what_is_one_tile(monkeypatch):
         assert seen == [(2, 5)]
         (out,) = by_rows(double, np.ones((5, 8, 5)), widths=(5,), spare=1)
         assert out.shape == (5, 8, 5) and (out == 2).all() and seen[1:] == 20 * [(2, 5)]
-        (out,) = by_rows(double, np.ones((1, 11)), widths=(11,), spare=1, dtype=complex)
+        (out,) = by_rows(double, np.ones((1, 11)), widths=(11,), spare=1, dtype=np.dtype(complex))
         assert out.dtype == complex and seen[21:] == [(1, 11)]
         assert by_rows(double, np.ones((0, 3)), widths=(3,), spare=1)[0].shape == (0, 3)
