@@ -355,8 +355,8 @@ print(f"an open gate: sigmoid(1) = {sigmoid(1):.2f}; without the bias: sigmoid(0
 
 # %% [markdown]
 # The library's code has the same lines in another order, for speed: one tanh gives all four gates, since
-# $\sigma(x) = \tanh(x / 2) / 2 + 1/2$; and the slopes, which do not depend on the gradient, are found for many steps at
-# once.
+# $\sigma(x) = \tanh(x / 2) / 2 + 1/2$, and in memory the three that are sigmoids lie side by side, i f o g; and the
+# slopes, which do not depend on the gradient, are found for many steps at once.
 
 # %%
 source(lstm.move, lstm.slopes, lstm.move_backward)

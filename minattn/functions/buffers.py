@@ -3,6 +3,10 @@
 The system clears a page before it hands it out, and takes all pages of a large array back as soon as the array is gone.
 For 8 MB that costs as much as ten passes over them. So the memory of large results stays here when the last view of one
 is gone, and the next result of that size is made in it. Nobody sees a difference, but the clock.
+
+What is not made here comes from malloc. That of glibc asks the system for blocks beyond a certain size, until it has
+seen one of that size come back; from then on it keeps twice as much memory at hand. So at first one block of the
+largest size from which it learns goes there and back, and nobody has written to it (mallopt(3), M_MMAP_THRESHOLD).
 """
 
 import math
@@ -16,6 +20,9 @@ MOST = 2**27  # bytes that are kept while nobody uses them
 _idle = {}  # bytes -> the blocks of that size that nobody uses
 _used = {}  # number of a weak reference to an array -> the reference, and the block in which the array stands
 _lock = threading.RLock()  # a block may come back at any moment, within this room too
+
+LESSON = 2**25 - 2**13  # bytes: a little less than the 32 MB from which on malloc learns nothing
+np.empty(LESSON, np.uint8)
 
 
 def empty(like, shape, dtype):

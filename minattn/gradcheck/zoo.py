@@ -261,7 +261,7 @@ GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
 RNN_TOTAL = "dtotal = np.multiply(dnew, 1 - new * new, out=out)"
 RNN_STATE = "State(dtotal @ W_hidden.mT)"
 MOVED_ON = "new = type(new)(*(np.where(real[t], *pair) for pair in zip(new, state, strict=True)))"
-DNEW = "dnew = State(*(_where(real[t], part, 0) for part in dstate))"
+DNEW = "dnew = State(*(np.where(real[t], part, 0) for part in dstate))"
 DBEFORE = "np.where(real[t], 0, part)"
 TIED = 'tree.add(dparams["embed"], dW_out.mT)'
 
@@ -844,7 +844,7 @@ ZOO = [
         "The columns of the weights hold the gates in one order, and both passes have to keep it.",
         "dtotal = [di, df, dg, do], as forward cuts it: i f g o"),
     Bug("lstm: gates in the order i f o g in both passes", LSTM,
-        {"i, f, g, o = gates": "i, f, o, g = gates", "scale[2], shift[2] = 1, 0": "scale[3], shift[3] = 1, 0",
+        {"for k in (0, 1, 3, 2)": "for k in (0, 1, 2, 3)",
          "tanh_backward(dg, g), sigmoid_backward(do, o)]": "sigmoid_backward(do, o), tanh_backward(dg, g)]",
          LSTM_OUTPUT: LSTM_OUTPUT.replace("3", "2")},
         "lstm", "batch",
@@ -973,7 +973,7 @@ ZOO = [
         "state_0 = 0 unless one is given", "twice"),
     # what every cell shares: the time loop
     Bug("an output's gradient takes the place of the next step's", UNROLL,
-        {"hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0)": "hidden=_where(real[t], doutputs[:, t], 0)"},
+        {"State(dnew.hidden + _where(real[t], doutputs[:, t], 0)": "State(_where(real[t], doutputs[:, t], 0)"},
         "lstm", "batch",
         "A hidden state is used twice, as output and by the next step: the two gradients add up.",
         "dhidden_t = doutputs_t + dhidden_t by step t + 1"),

@@ -8,11 +8,12 @@
 Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000, doi:10.1162/089976600300015015.
 The last axis of W_input, W_hidden and b holds the gates in the order i f g o.
 
-One tanh serves all four, since sigmoid(x) = tanh(x / 2) / 2 + 1 / 2:
+One tanh serves all four, since sigmoid(x) = tanh(x / 2) / 2 + 1 / 2. So the weights of i f o are halved once, and each
+step is left with one tanh, and with half of it plus a half for three gates of four.
 
-    gates = scale * tanh(scale * total) + shift      scale 1/2, shift 1/2 for i f o; 1 and 0 for g
+In memory a step lies by itself, in it each gate, and the three sigmoids side by side, i f o g: (T, 4, B, N). Whatever
+is done to some numbers is done to numbers that lie together.
 
-In memory each gate lies by itself, (4, B, N), so that whatever is done to one is done to numbers that lie together.
 Backward meets in every step what the steps before it do not change, the slopes. They are found for many steps at once:
 
     dnew   = dcell + dhidden * [o (1 - tanh(new)^2)]
@@ -27,13 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import threads, tree, validate
-from minattn.functions import add_into, buffers, linear_backward, product, sigmoid_backward, tanh, tanh_backward
+from minattn.functions import buffers, linear_backward, product, sigmoid_backward, tanh, tanh_backward
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
-    by_gate,
     hidden_rows,
     hide,
-    in_row,
     join,
     real_steps,
     time_first,
@@ -55,7 +54,7 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step keeps: W_hidden, the state before it, gates (4, B, N), and tanh of the new cell."""
+    """What one step keeps: W_hidden, the state before it, gates i f o g (4, B, N), and tanh of the new cell."""
 
     W_hidden: Any
     hidden: Any
@@ -120,28 +119,28 @@ def init(rng, *, I, N):
 def step(params, projected, state):
     """One step. projected = x W_input + b (B, 4N), state (B, N) twice -> state, cache."""
     total = projected + state.hidden @ params["W_hidden"]                   # (B, 4N)
-    scale, shift = gate_curve(total)                                        # (4, 1, 1)
-    return move(by_gate(total) * scale, state, params["W_hidden"], scale, shift)
+    return move(halved(total), state, params["W_hidden"])
 
 
-def move(scaled, state, W_hidden, scale, shift):
-    """The sums of the four gates (4, B, N), times scale -> state, cache. The gates take the place of the sums."""
+def halved(x):
+    """(..., 4N), i f g o -> (4, ..., N), i f o g: each by itself, and half of what goes into a sigmoid."""
+    N = x.shape[-1] // 4
+    parts = np.stack([x[..., k * N : (k + 1) * N] for k in (0, 1, 3, 2)])   # (4, ..., N)
+    parts[:3] *= 0.5
+    return parts
+
+
+def move(sums, state, W_hidden):
+    """sums i f o g (4, B, N), those of i f o halved -> state, cache. The gates take the place of their sums."""
     hidden, cell = state
-    gates = np.tanh(scaled, out=scaled)                                     # (4, B, N)
-    gates *= scale                                                          # (4, B, N)
-    gates += shift                                                          # (4, B, N)
-    i, f, g, o = gates                                                      # (B, N)
+    gates = np.tanh(sums, out=sums)                                         # (4, B, N)
+    sigmoids = gates[:3]                                                    # (3, B, N)  tanh(x / 2) so far
+    sigmoids *= 0.5
+    sigmoids += 0.5
+    i, f, o, g = gates                                                      # (B, N)
     new = f * cell + i * g                                                  # (B, N)
     shown = tanh(new)                                                       # (B, N)
     return State(o * shown, new), Step(W_hidden, hidden, cell, gates, shown)
-
-
-def gate_curve(total):
-    """-> scale, shift (4, 1, 1) with which one tanh is the sigmoid of i f o and the tanh of g."""
-    scale = np.full_like(total.real, 0.5, shape=(4, 1, 1))
-    shift = np.full_like(scale, 0.5)
-    scale[2], shift[2] = 1, 0
-    return scale, shift
 
 
 def step_backward(dstate, cache):
@@ -153,7 +152,7 @@ def step_backward(dstate, cache):
 
 
 def move_backward(dstate, slope, out=None):
-    """-> dtotal (4, B, N), for which out is the place, and dcell before the step."""
+    """-> dtotal i f g o (4, B, N), for which out is the place, and dcell before the step."""
     dhidden, dnew = dstate
     # hidden = o * tanh(new)
     dnew = dnew + dhidden * slope.hidden
@@ -164,25 +163,31 @@ def move_backward(dstate, slope, out=None):
     return dtotal, dcell
 
 
+def in_row(x):
+    """(..., 4, B, N) -> (..., B, 4N)."""
+    *leading, _, B, N = x.shape
+    row = buffers.empty(x, (*leading, B, 4 * N), x.dtype)
+    return np.concatenate([x[..., k, :, :] for k in range(4)], axis=-1, out=row)
+
+
 def slopes(cell, gates, shown):
     """cell (B, N), gates (4, B, N), shown (B, N) of one step, or (T, B, N) and (4, T, B, N) of several -> Slopes."""
-    i, f, g, o = gates
+    i, f, o, g = gates
     # hidden = o * shown, shown = tanh(new)
     hidden = tanh_backward(o, shown)
     # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
     di, df, dg, do = g, cell, i, shown
     parts = [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
-    shape, dtype = (4, *i.shape), np.result_type(*parts)
-    total = np.stack(parts, out=buffers.empty(gates, shape, dtype))
+    shape, dtype = (*i.shape[:-2], 4, *i.shape[-2:]), np.result_type(*parts)
+    total = np.stack(parts, axis=-3, out=buffers.empty(gates, shape, dtype))
     return Slopes(hidden, total, f)
 
 
 def slopes_of(unrolled, some):
     """One Slopes for each step of the range `some`, all found at once; their gates stand where their sums stood."""
     cell, shown = (np.stack([getattr(unrolled.steps[t], name) for t in some]) for name in ("cell", "shown"))
-    gates = unrolled.projected[min(some) : max(some) + 1][:: some.step].swapaxes(0, 1)    # (4, T, B, N)
-    hidden, total, f = slopes(cell, gates, shown)
-    return [Slopes(*one) for one in zip(hidden, total.swapaxes(0, 1), f, strict=True)]
+    gates = unrolled.projected[min(some) : max(some) + 1][:: some.step].swapaxes(0, 1)       # (4, T, B, N)
+    return [Slopes(*one) for one in zip(*slopes(cell, gates, shown), strict=True)]
 
 
 def forward(params, inputs, state=None, *, lengths=None, reverse=False):
@@ -195,18 +200,18 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     B, T, I, N = (sizes[letter] for letter in "BTIN")
     real = real_steps(lengths, inputs)
     inputs = hide(real, inputs)                                             # (B, T, I)
-    scale, shift = gate_curve(params["b"])                                  # (4, 1, 1)
-    W_input, W_hidden = (by_gate(params[name]) * scale for name in ("W_input", "W_hidden"))  # (4, *, N)
-    b = by_gate(params["b"])[:, None] * scale                               # (4, 1, N)
+    W_input, W_hidden, b = (halved(params[name]) for name in ("W_input", "W_hidden", "b"))  # (4, *, N), b (4, N)
 
     def each(params, projected, state, out):
-        scaled = np.add(projected, state.hidden @ W_hidden, out=out)        # (4, b, N)
-        return move(scaled, state, params["W_hidden"], scale, shift)
+        sums = np.add(projected, state.hidden @ W_hidden, out=out)          # (4, b, N)
+        return move(sums, state, params["W_hidden"])
 
     def read(some):
         size = some.stop - some.start
         rows = time_first(inputs[some]).reshape(T * size, I)                                     # (T b, I)
-        projected = add_into(product(rows, W_input), b).reshape(4, T, size, N)                   # (4, T, b, N)
+        sums = time_first(product(rows, W_input).reshape(4, T, size, N))                         # (T, 4, b, N)
+        apart = buffers.empty(sums, sums.shape, np.result_type(sums, b))                         # each step by itself
+        projected = time_first(np.add(sums, b[:, None], out=apart))                              # (4, T, b, N)
         zeros = np.zeros_like(projected[0, 0])                                                   # (b, N)
         start = State(zeros, zeros) if state is None else State(*(part[some] for part in state))
         here = [None if step is None else step[some] for step in real]                           # (b, 1) each
@@ -221,12 +226,13 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
 def flow(dout, cache):
     """Back through time -> Flow: the gradient at every step's sum, at every state, and at the initial state."""
     flows = [_flow(dout, cache, part, keep=True) for part in cache.parts]
-    return join([flow._replace(dprojected=time_first(in_row(flow.dprojected))) for flow in flows])
+    return join([flow._replace(dprojected=time_first(in_row(time_first(flow.dprojected)))) for flow in flows])
 
 
 def _flow(dout, cache, part, keep):
     """`flow` of some sequences; its dprojected is (4, T, b, N)."""
-    W_hidden_T = np.copy(by_gate(cache.params["W_hidden"]).mT, order="C")  # read at every step: as it lies it is slow
+    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")           # (4N, N)  read at every step: as it lies
+    W_hidden_T = W_hidden_T.reshape(4, -1, W_hidden_T.shape[1])            # (4, N, N)  it is slow
 
     def each(dstate, slope, out):
         dtotal, dcell = move_backward(dstate, slope, out)
@@ -245,7 +251,7 @@ def backward(dout, cache):
         _, rows, unrolled = part
         # outputs, last = unroll(projected, start)
         dprojected, dstate, _ = _flow(dout, cache, part, keep=False)
-        dprojected = in_row(dprojected).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
+        dprojected = in_row(time_first(dprojected)).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
         dW_hidden = hidden_rows(unrolled.steps).mT @ dprojected
         # projected = linear(rows, W_input, b)
         drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])

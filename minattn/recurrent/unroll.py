@@ -65,18 +65,6 @@ def time_first(x):
     return x.swapaxes(0, 1)
 
 
-def by_gate(x):
-    """(..., 4N) -> (4, ..., N): each gate lies by itself."""
-    N = x.shape[-1] // 4
-    return np.stack([x[..., k * N : (k + 1) * N] for k in range(4)])
-
-
-def in_row(x):
-    """(4, ..., N) -> (..., 4N): `by_gate` undone."""
-    row = buffers.empty(x, (*x.shape[1:-1], 4 * x.shape[-1]), x.dtype)
-    return np.concatenate(list(x), axis=-1, out=row)
-
-
 def join(parts):
     """Trees of arrays (b, ...), for some sequences of the batch each -> one for all."""
     return parts[0] if len(parts) == 1 else tree.map(lambda *some: np.concatenate(some), *parts)
@@ -125,11 +113,13 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
     reach = [None] * len(steps)
     for t, step in zip(reversed(order), _each(slopes, cache), strict=True):
         # state = new where the step is real, else as before
-        dnew = State(*(_where(real[t], part, 0) for part in dstate))
-        dbefore = None if real[t] is None else State(*(np.where(real[t], 0, part) for part in dstate))
+        dnew, dbefore = dstate, None
+        if real[t] is not None:
+            dnew = State(*(np.where(real[t], part, 0) for part in dstate))
+            dbefore = State(*(np.where(real[t], 0, part) for part in dstate))
         # outputs[t] = new.hidden
         if doutputs is not None:
-            dnew = dnew._replace(hidden=dnew.hidden + _where(real[t], doutputs[:, t], 0))
+            dnew = State(dnew.hidden + _where(real[t], doutputs[:, t], 0), *dnew[1:])
         # new = step(params, projected[t], state)
         _, dstate = step_backward(dnew, step, out=dprojected[t])
         if dbefore is not None:

@@ -1,6 +1,9 @@
 """Memory that is used again holds what it should, and is nobody else's meanwhile."""
 
 import gc
+import platform
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -94,3 +97,22 @@ def test_eight_threads_at_once():
     for thread in them:
         thread.join()
     assert not wrong and 0 < idle() <= 16  # a new one for each, while it still has the one before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_malloc_keeps_what_comes_back():
+    """Temporary arrays of a megabyte, many at a time: without the lesson the system clears each of their pages anew."""
+    code = (
+        "import resource\n"
+        "import numpy as np\n"
+        "import minattn.functions\n"
+        "def faults():\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(3):\n"
+        "    begin = faults()\n"
+        "    some = [np.ones(2**18, np.float32) for _ in range(20)]\n"
+        "    del some\n"
+        "print(faults() - begin)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 500  # of 5120 pages
