@@ -118,7 +118,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
         return total, context
 
     def work(some):
-        for heads in _heads(cache, some):
+        for heads in _heads(cache, some, scores=True):
             for rows in _rows(cache):
                 place = heads.where, rows
                 sums, looked = look(heads, rows)
@@ -147,7 +147,7 @@ def backward(dcontext, cache):
     peaks = not np.isnan(peak).all()  # asked once for all: a card is waited for
 
     def work(some):
-        for heads in _heads(cache, some):
+        for heads in _heads(cache, some, scores=kept is None):
             n = heads.where
             value_T = _turned(heads.value, cache)
             for rows in _rows(cache):
@@ -204,9 +204,11 @@ def _exponentials(cache, heads, rows, columns, peak):
     np.exp2(E, out=E)                                                            # (n, t, s)
     if cache.mask is not None:
         _, sure = masks.span(cache.mask, cache.shape, rows)
-        first = min(sure.stop, columns.stop) if sure.start <= columns.start < sure.stop else columns.start
-        allowed = _allowed(cache, n, rows, slice(first, columns.stop))           # to (n, t, s)
-        E[..., first - columns.start :] *= allowed.astype(E.real.dtype)          # cast once, not for every head
+        known = min(sure.stop, columns.stop) - columns.start                     # keys at which all of these rows look
+        if sure.start > columns.start or known < s // 4:
+            known = 0                                                            # a few are not worth cutting rows
+        allowed = _allowed(cache, n, rows, slice(columns.start + known, columns.stop))  # to (n, t, s)
+        E[..., known:] *= allowed.astype(E.real.dtype)                           # cast once, not for every head
     return E
 
 
@@ -233,15 +235,16 @@ def _allowed(cache, n, rows, columns):
     return _of(n, masks.array(cache.mask, cache.shape, like=cache.query, rows=rows, columns=columns), cache.shape)
 
 
-def _heads(cache, some):
-    """As many heads at a time as fill a tile."""
+def _heads(cache, some, scores):
+    """As many heads at a time as fill a tile; scores: whether theirs are to be computed, from key_T."""
     *leading, T, S = cache.shape
     query, key, value = (_flat(x, leading) for x in cache[:3])
     t, s = _sides(cache)
     together = max(1, cache.tile // max(t * s, 1))
     scratch = buffers.empty(cache.total, (2, min(together, some.stop - some.start), t, s), cache.total.dtype)
     for n in _slices(some, together):
-        yield Heads(n, query[n], key[n], value[n], _turned(key[n], cache), scratch[:, : n.stop - n.start])
+        key_T = _turned(key[n], cache) if scores else None
+        yield Heads(n, query[n], key[n], value[n], key_T, scratch[:, : n.stop - n.start])
 
 
 def _turned(x, cache):

@@ -1,7 +1,7 @@
 """Two sides do the same work in turns; what is quoted is the ratio of their times.
 
 Threads that have nothing to do look for more work a while, and keep a core meanwhile. So there is a rest before each
-turn: else each side would be slowed by the threads of the other.
+turn: else each side would be slowed by the threads of the other. And the first run after it does not count.
 
 The 25th percentile forgets the turns that something else disturbed; a matrix product takes turns with them, and tells a
 machine that is busy all the time. Before anything is timed both sides must have computed the same.
@@ -25,7 +25,7 @@ import minattn
 from minattn import threads, tree
 from minattn.backend import to_host
 
-TURN = 0.03  # seconds of runs in a turn, of which the median counts: the first finds cold caches and sleeping threads
+TURN = 0.06  # seconds of runs in a turn, of which the median counts
 REST = 0.12  # seconds before a turn, in which the threads of whoever came before go to sleep
 LEAST = 3  # turns of each side
 FLOOR = 1e-3  # of the largest number of all: a gradient that is exactly 0 carries the rounding of what cancelled
@@ -162,6 +162,7 @@ def take_turns(works, seconds):
         while len(turns[-1]) < LEAST or time.perf_counter() - begin < seconds:
             for work, count, its_turns, its_runs in zip(works, counts, turns, runs, strict=True):
                 time.sleep(REST)
+                _run(*work)  # wakes the threads, which then have to find their cores
                 times = [_run(*work) for _ in range(count)]
                 its_turns.append(statistics.median(times))
                 its_runs.append(min(times))
