@@ -247,7 +247,7 @@ PROJECT = "np.swapaxes(projected.reshape(*x.shape[:-1], H, D), -3, -2)"
 PROJECT_BACK = "np.swapaxes(dheads, -3, -2).reshape(*x.shape[:-1], H * D)"
 BACK_OUT = 'linear_backward(dout, joined, _flat(params["W_out"]), params.get("b_out"))'
 GATES_BACK = "[sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]"
-LSTM_STATE = "State(np.add.reduce(dtotal @ W_hidden_T), dcell)"
+LSTM_STATE = "State(out @ W_hidden_T, dcell)"
 LSTM_SHOWN, LSTM_SHOWN_SLOPE = "dnew = dnew + dhidden * slope.hidden", "hidden = tanh_backward(o, shown)"
 LSTM_HIDDEN = "hidden_rows(unrolled.steps).mT @ dprojected"
 LSTM_BACK = 'drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])'
@@ -256,7 +256,7 @@ FIRST_INPUT = "dW_input = rows[first].mT @ dprojected[first]"
 FIRST_BIAS = "db = dprojected[first].sum(axis=0)"
 FIRST_HIDDEN = {LSTM_HIDDEN: "hidden_rows(unrolled.steps[:1]).mT @ dprojected[: len(dstate.hidden)]"}
 LSTM_OUTPUT = "slope.total[3], out=dtotal[3]"
-LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "dcell = dnew * slope.cell"
+LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "return dnew * slope.cell"
 GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
 RNN_TOTAL = "dtotal = np.multiply(dnew, 1 - new * new, out=out)"
 RNN_STATE = "State(dtotal @ W_hidden.mT)"
@@ -850,11 +850,11 @@ ZOO = [
         "lstm", "batch",
         "Any order learns, but loaded weights mean one of them: PyTorch and Keras have i f g o, others differ.",
         "total = [i, f, g, o]", "naive"),
-    Bug("lstm: the cell path is cut", LSTM, {LSTM_CELL: "dcell = 0 * dnew"}, "lstm", "batch",
+    Bug("lstm: the cell path is cut", LSTM, {LSTM_CELL: "return 0 * dnew"}, "lstm", "batch",
         "The cell reaches the next step times the forget gate: that is the way on which gradients last.",
         "dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the cell's gradient passes the forget gate unchanged", LSTM,
-        {LSTM_CELL: "dcell = dnew"}, "lstm", "batch",
+        {LSTM_CELL: "return dnew"}, "lstm", "batch",
         "The old cell was multiplied by the forget gate, so its gradient is.",
         "dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the forget gate hears nothing", LSTM,

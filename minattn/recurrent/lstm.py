@@ -145,29 +145,27 @@ def move(sums, state, W_hidden):
 
 def step_backward(dstate, cache):
     """-> dprojected (B, 4N), dstate. The weights wait until all steps are done: one product serves them all."""
-    dtotal, dcell = move_backward(dstate, slopes(cache.cell, cache.gates, cache.shown))
-    dprojected = in_row(dtotal)
+    slope, (B, N) = slopes(cache.cell, cache.gates, cache.shown), cache.cell.shape
+    dprojected = np.empty_like(slope.total, np.result_type(*dstate, slope.total), shape=(B, 4 * N))
+    dcell = move_backward(dstate, slope, by_gate(dprojected))
     # total = projected + hidden @ W_hidden
     return dprojected, State(dprojected @ cache.W_hidden.mT, dcell)
 
 
-def move_backward(dstate, slope, out=None):
-    """-> dtotal i f g o (4, B, N), for which out is the place, and dcell before the step."""
+def move_backward(dstate, slope, dtotal):
+    """-> dcell before the step; dtotal i f g o (4, B, N) is written to."""
     dhidden, dnew = dstate
     # hidden = o * tanh(new)
     dnew = dnew + dhidden * slope.hidden
     # new = f * cell + i * g, hidden = o * tanh(new): the first three gates make the cell, the last what is shown
-    dtotal = np.multiply(dnew, slope.total, out=out)
+    np.multiply(dnew, slope.total, out=dtotal)
     np.multiply(dhidden, slope.total[3], out=dtotal[3])
-    dcell = dnew * slope.cell
-    return dtotal, dcell
+    return dnew * slope.cell
 
 
-def in_row(x):
-    """(..., 4, B, N) -> (..., B, 4N)."""
-    *leading, _, B, N = x.shape
-    row = buffers.empty(x, (*leading, B, 4 * N), x.dtype)
-    return np.concatenate([x[..., k, :, :] for k in range(4)], axis=-1, out=row)
+def by_gate(row):
+    """A view of a row (B, 4N): (4, B, N)."""
+    return row.reshape(len(row), 4, row.shape[1] // 4).swapaxes(0, 1)
 
 
 def slopes(cell, gates, shown):
@@ -225,22 +223,21 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
 
 def flow(dout, cache):
     """Back through time -> Flow: the gradient at every step's sum, at every state, and at the initial state."""
-    flows = [_flow(dout, cache, part, keep=True) for part in cache.parts]
-    return join([flow._replace(dprojected=time_first(in_row(time_first(flow.dprojected)))) for flow in flows])
+    return join([_flow(dout, cache, part, keep=True) for part in cache.parts])
 
 
 def _flow(dout, cache, part, keep):
-    """`flow` of some sequences; its dprojected is (4, T, b, N)."""
-    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")           # (4N, N)  read at every step: as it lies
-    W_hidden_T = W_hidden_T.reshape(4, -1, W_hidden_T.shape[1])            # (4, N, N)  it is slow
+    """`flow` of some sequences."""
+    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")            # (4N, N)  read at every step
 
     def each(dstate, slope, out):
-        dtotal, dcell = move_backward(dstate, slope, out)
+        dcell = move_backward(dstate, slope, by_gate(out))
         # total = projected + hidden @ W_hidden
-        return dtotal, State(np.add.reduce(dtotal @ W_hidden_T), dcell)
+        return out, State(out @ W_hidden_T, dcell)
 
     here = tree.map(lambda d: d[part.where], dout)
-    return unroll_backward(State, each, here, part.unrolled, slopes_of, keep)
+    T, _, b, N = part.unrolled.projected.shape
+    return unroll_backward(State, each, here, part.unrolled, slopes_of, keep, (T, b, 4 * N))
 
 
 def backward(dout, cache):
@@ -251,7 +248,7 @@ def backward(dout, cache):
         _, rows, unrolled = part
         # outputs, last = unroll(projected, start)
         dprojected, dstate, _ = _flow(dout, cache, part, keep=False)
-        dprojected = in_row(time_first(dprojected)).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
+        dprojected = time_first(dprojected).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
         dW_hidden = hidden_rows(unrolled.steps).mT @ dprojected
         # projected = linear(rows, W_input, b)
         drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])

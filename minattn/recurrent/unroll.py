@@ -97,19 +97,19 @@ def unroll(step, params, projected, state, real, reverse):
     return (np.stack(outputs, axis=1), state), Cache(steps, real, order, projected)
 
 
-def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True):
+def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True, shape=None):
     """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow.
 
     slopes(cache, some), where a cell has it: for all steps of a range at once, what its step_backward takes in the
     place of each.
-    keep: whether the Flow has its reach.
+    keep: whether the Flow has its reach. shape: of dprojected, time first, if not that of projected.
     """
     steps, real, order, projected = cache
     doutputs, dstate = dout
     zeros = np.zeros_like(steps[0].hidden)
     dstate = State(*(zeros if part is None else part for part in dstate or (None,) * len(State._fields)))
     known = *dstate, *steps[0], zeros if doutputs is None else doutputs
-    dprojected = buffers.empty(projected, projected.shape, np.result_type(*known))
+    dprojected = buffers.empty(projected, shape or projected.shape, np.result_type(*known))
     reach = [None] * len(steps)
     for t, step in zip(reversed(order), _each(slopes, cache), strict=True):
         # state = new where the step is real, else as before
