@@ -225,10 +225,10 @@ def machine(cores, number, torch=None):
     }
 
 
-def python(*arguments):
-    """Run a Python of its own that finds this library -> what it printed."""
+def python(*arguments, **variables):
+    """Run a Python of its own that finds this library, its environment with these variables -> what it printed."""
     paths = [str(Path(minattn.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | variables
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed libraries are compiled once, and so shall this one be
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")

@@ -4,25 +4,28 @@ The system clears a page before it hands it out, and takes all pages of a large 
 For 8 MB that costs as much as ten passes over them. So the memory of large results stays here when the last view of one
 is gone, and the next result of that size is made in it. Nobody sees a difference, but the clock.
 
-What is not made here comes from malloc. That of glibc asks the system for blocks beyond a certain size, until it has
-seen one of that size come back; from then on it keeps twice as much memory at hand. So at first one block of the
-largest size from which it learns goes there and back, and nobody has written to it (mallopt(3), M_MMAP_THRESHOLD).
+What "large" is depends on malloc. That of glibc can be taught: it asks the system for blocks beyond a certain size, but
+when it has seen one of that size come back, it keeps twice as much memory at hand from then on, up to 32 MB. So at
+first a block of nearly that size goes there and back, and nobody has written to it (mallopt(3), M_MMAP_THRESHOLD).
 """
 
 import math
+import os
 import threading
 import weakref
 
 import numpy as np
 
-LEAST = 2**17  # bytes: malloc asks the system for whatever is larger
+LESSON = 2**25 - 2**13  # bytes: nearly 32 MB
+if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):  # glibc
+    np.empty(LESSON, np.uint8)
+    LEAST = 2**24  # bytes: malloc asks the system for whatever is larger, or gives it back when it has many of them
+else:
+    LEAST = 2**17
 MOST = 2**27  # bytes that are kept while nobody uses them
 _idle = {}  # bytes -> the blocks of that size that nobody uses
 _used = {}  # number of a weak reference to an array -> the reference, and the block in which the array stands
 _lock = threading.RLock()  # a block may come back at any moment, within this room too
-
-LESSON = 2**25 - 2**13  # bytes: a little less than the 32 MB from which on malloc learns nothing
-np.empty(LESSON, np.uint8)
 
 
 def empty(like, shape, dtype):

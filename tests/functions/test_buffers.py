@@ -13,7 +13,8 @@ from minattn.functions import buffers
 
 
 @pytest.fixture(autouse=True)
-def nothing_idle():
+def nothing_idle(monkeypatch):
+    monkeypatch.setattr(buffers, "LEAST", 2**17)
     gc.collect()
     buffers._idle.clear()
 
