@@ -115,5 +115,5 @@ def test_malloc_keeps_what_comes_back():
         "    del some\n"
         "print(faults() - begin)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert int(done.stdout) < 500  # of 5120 pages
