@@ -55,16 +55,17 @@ def map(work, things):
     """
     if len(things) < 2 or count() == 1:
         return [work(thing) for thing in things]
-    all_cores, (mine, *theirs) = _apart(len(things))
-    with _blas_to_itself():
+    everywhere, (mine, *theirs) = _apart(len(things))
+    with _blas_to_itself():  # around the cores, too: what a BLAS starts when it may again is not to keep to mine
         # np.errstate belongs to the context of the caller: every thread computes in a copy of it
-        others = [_start(contextvars.copy_context(), work, *other) for other in zip(things[1:], theirs, strict=True)]
+        pairs = zip(things[1:], theirs, strict=True)
+        others = [_start(contextvars.copy_context(), work, thing, where) for thing, where in pairs]
         try:
             _keep_to(mine)
             with using(1):
                 done = [work(things[0])]
         finally:
-            _keep_to(all_cores)
+            _keep_to(everywhere)
             errors = [future.exception() for future in others if future is not None]
     for error in errors:
         if error is not None:
@@ -74,11 +75,11 @@ def map(work, things):
     return done
 
 
-def _start(context, work, thing, cores):
+def _start(context, work, thing, where):
     """The work on a thread of its own, on these cores -> future; None where no thread can be started."""
 
     def alone():
-        _keep_to(cores)
+        _keep_to(where)
         with using(1):
             return work(thing)
 
@@ -135,22 +136,28 @@ def _blas():
 def _apart(number):
     """-> the cores of the caller, and a part of them for each of so many threads; all of them where these are too few.
 
-    Linux wakes a thread on the core of whoever wakes it, even if another one has nothing to do, and takes ten
-    milliseconds to move it: two threads would compute one after the other. So each is told where to be.
+    Linux wakes a thread on the core of whoever wakes it, even if another one has nothing to do, and may take ten
+    milliseconds to move it: two threads would compute one after the other. So each is told where to be. None, for
+    wherever the system likes, where it does not let one choose, and where nobody holds the BLAS: whatever threads that
+    started meanwhile would keep to one core for good.
     """
-    if not hasattr(os, "sched_getaffinity"):
+    try:
+        everywhere = sorted(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        everywhere = None
+    if everywhere is None or _blas() is None:
         return None, [None] * number
-    cores = sorted(os.sched_getaffinity(0))
-    if number > len(cores):
-        return cores, [cores] * number
-    return cores, [cores[len(cores) * i // number : len(cores) * (i + 1) // number] for i in range(number)]
+    size = len(everywhere)
+    if number > size:
+        return everywhere, [everywhere] * number
+    return everywhere, [everywhere[size * i // number : size * (i + 1) // number] for i in range(number)]
 
 
-def _keep_to(cores):
-    """The calling thread computes on these cores from now on."""
-    if cores is not None:
+def _keep_to(where):
+    """The calling thread computes on these cores from now on; None: where it does."""
+    if where is not None:
         with contextlib.suppress(OSError):  # not everywhere may a program choose, and a core can be taken away
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, where)
 
 
 def cores():

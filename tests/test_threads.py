@@ -147,6 +147,7 @@ def test_the_blas_is_held_and_given_back():
 @pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="there is one core to choose")
 def test_each_on_its_own_cores():
     """Else the system wakes one thread on the core of the other. Afterwards the caller may be anywhere again."""
+    pytest.importorskip("threadpoolctl")
     before = os.sched_getaffinity(0)
     with threads.using(2):
         for _ in range(2):  # the second time the threads are those of the first
@@ -166,8 +167,16 @@ def test_where_no_core_can_be_chosen(monkeypatch):
 
     monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
     assert (squares(2)[0] == np.arange(7) ** 2).all()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: refused(0, ()), raising=False)
+    assert threads._apart(2) == (None, [None, None])
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert threads._apart(2) == (None, [None, None]) and (squares(2)[0] == np.arange(7) ** 2).all()
+
+
+def test_nobody_is_told_where_to_be_while_nobody_holds_the_blas(monkeypatch):
+    """Its threads, started meanwhile, would stay on one core."""
+    monkeypatch.setattr(threads, "_blas", lambda: None)
+    assert threads._apart(2) == (None, [None, None])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -39,7 +39,7 @@ LOG2_E = math.log2(math.e)
 TILE = 2**18  # scores that are computed together, a megabyte of float32
 SHORT = 2**18  # T S of one head up to which the exponentials are kept
 ON_A_CARD = 2**26  # the same on a graphics card, where a tile costs a dozen calls and no cache is to be kept
-WORTH = 2**25  # multiplications with all keys and values from which on threads are asked to help
+WORTH = 2**25  # multiplications of the forward pass from which on threads help in both
 LOW, HIGH = 1e-15, 1e15  # totals between these need no peak
 
 
@@ -206,7 +206,7 @@ def _exponentials(cache, heads, rows, columns, peak):
         _, sure = masks.span(cache.mask, cache.shape, rows)
         known = min(sure.stop, columns.stop) - columns.start                     # keys at which all of these rows look
         if sure.start > columns.start or known < s // 4:
-            known = 0                                                            # a few are not worth cutting rows
+            known = 0                                                            # whole rows are quicker to walk
         allowed = _allowed(cache, n, rows, slice(columns.start + known, columns.stop))  # to (n, t, s)
         E[..., known:] *= allowed.astype(E.real.dtype)                           # cast once, not for every head
     return E

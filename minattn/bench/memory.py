@@ -4,8 +4,8 @@ Each size and each side has a process of its own, since a process keeps what it 
 
     python -m minattn.bench.memory ours|torch HEADS T D THREADS  -> bytes, or `unknown` where the system does not tell
 
-There malloc gives back at once what is large (see `functions/buffers.py`): what the making of the inputs has left would
-else serve the work, uncounted.
+with AT_ONCE in its environment, so that glibc's malloc gives back at once what is large (see `functions/buffers.py`):
+what the making of the inputs has left would else serve the work, uncounted.
 """
 
 import gc
@@ -22,7 +22,7 @@ QUICK = STEPS[:3]
 FAR = 65536
 HEADS, WIDTH = 4, 64
 UNKNOWN = "unknown"
-AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072"}  # bytes beyond which glibc's malloc asks the system, and learns nothing
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072"}  # bytes from which on it asks the system
 GOAL, AIM, MUST = 16384, 1.0, 1.25  # the size for which goals were set
 
 

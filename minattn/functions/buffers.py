@@ -5,23 +5,36 @@ For 8 MB that costs as much as ten passes over them. So the memory of large resu
 is gone, and the next result of that size is made in it. Nobody sees a difference, but the clock.
 
 What "large" is depends on malloc. That of glibc can be taught: it asks the system for blocks beyond a certain size, but
-when it has seen one of that size come back, it keeps twice as much memory at hand from then on, up to 32 MB. So at
-first a block of nearly that size goes there and back, and nobody has written to it (mallopt(3), M_MMAP_THRESHOLD).
+when it has seen a block of up to 32 MB come back, it serves others of that size itself from then on, and keeps twice as
+much memory at hand. So at first one of nearly 32 MB goes there and back, and nobody has written to it (mallopt(3),
+M_MMAP_THRESHOLD).
 """
 
 import math
 import os
+import sys
 import threading
 import weakref
 
 import numpy as np
 
-LESSON = 2**25 - 2**13  # bytes: nearly 32 MB
-if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):  # glibc
-    np.empty(LESSON, np.uint8)
-    LEAST = 2**24  # bytes: malloc asks the system for whatever is larger, or gives it back when it has many of them
-else:
-    LEAST = 2**17
+NEARLY = 2**25 - 2**13  # bytes: 32 MB, and what malloc adds to them
+
+
+def _taught():
+    """Whether malloc is one that learns, and has learned; where somebody has set its borders it does not."""
+    try:
+        glibc = (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, ValueError, OSError):  # another system, another malloc
+        return False
+    set_by_hand = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if glibc and sys.maxsize > 2**32 and not set_by_hand:
+        np.empty(NEARLY, np.uint8)
+        return True
+    return False
+
+
+LEAST = 2**24 if _taught() else 2**17  # bytes: of larger ones malloc keeps few, or none
 MOST = 2**27  # bytes that are kept while nobody uses them
 _idle = {}  # bytes -> the blocks of that size that nobody uses
 _used = {}  # number of a weak reference to an array -> the reference, and the block in which the array stands

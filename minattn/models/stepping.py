@@ -30,7 +30,7 @@ PARTS = "query", "key", "value"
 class Layer(NamedTuple):
     """A layer with its weights joined, ready for steps up to T; keys (B, G, T, D), values (B, G, T, E + 1).
 
-    W_in, W_back: into `feed` and back to x.
+    W_in, W_feed_out: those of `feed`.
     """
 
     params: dict
@@ -41,8 +41,8 @@ class Layer(NamedTuple):
     b_out: Any
     W_in: Any
     b_in: Any
-    W_back: Any
-    b_back: Any
+    W_feed_out: Any
+    b_feed_out: Any
     keys: Any
     values: Any
 
@@ -127,7 +127,7 @@ def _feed(layer, x, activation):
     """As in `block`: (B, M) -> (B, M)."""
     active = FUNCTIONS[activation][0](x @ layer.W_in + layer.b_in)             # (B, F)
     active = active[0] if isinstance(active, tuple) else active
-    return active @ layer.W_back + layer.b_back                                # (B, M)
+    return active @ layer.W_feed_out + layer.b_feed_out                                # (B, M)
 
 
 def _norm(x, norm, mean):

@@ -164,7 +164,7 @@ def move_backward(dstate, slope, dtotal):
 
 
 def by_gate(row):
-    """A view of a row (B, 4N): (4, B, N)."""
+    """A row (B, 4N), C-ordered -> a view of it, (4, B, N), through which it is written."""
     return row.reshape(len(row), 4, row.shape[1] // 4).swapaxes(0, 1)
 
 
@@ -228,7 +228,7 @@ def flow(dout, cache):
 
 def _flow(dout, cache, part, keep):
     """`flow` of some sequences."""
-    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")            # (4N, N)  read at every step
+    W_hidden_T = np.copy(cache.params["W_hidden"].mT, order="C")            # (4N, N)  as it lies it is slow to read
 
     def each(dstate, slope, out):
         dcell = move_backward(dstate, slope, by_gate(out))

@@ -119,7 +119,7 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True, s
             dbefore = State(*(np.where(real[t], 0, part) for part in dstate))
         # outputs[t] = new.hidden
         if doutputs is not None:
-            dnew = State(dnew.hidden + _where(real[t], doutputs[:, t], 0), *dnew[1:])
+            dnew = State(dnew.hidden + _where(real[t], doutputs[:, t], 0), *dnew[1:])  # hidden stands first in all
         # new = step(params, projected[t], state)
         _, dstate = step_backward(dnew, step, out=dprojected[t])
         if dbefore is not None:

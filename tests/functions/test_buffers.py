@@ -1,6 +1,7 @@
 """Memory that is used again holds what it should, and is nobody else's meanwhile."""
 
 import gc
+import os
 import platform
 import subprocess
 import sys
@@ -100,9 +101,31 @@ def test_eight_threads_at_once():
     assert not wrong and 0 < idle() <= 16  # a new one for each, while it still has the one before
 
 
+@pytest.mark.parametrize("answer, taught", [("glibc 2.36", sys.maxsize > 2**32), ("musl", False), (None, False)])
+def test_which_malloc_learns(monkeypatch, answer, taught):
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "confstr", lambda name: answer if name == "CS_GNU_LIBC_VERSION" else "glibc", raising=False)
+    assert buffers._taught() is taught
+    for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES"):
+        with monkeypatch.context() as within:
+            within.setenv(name, "1")
+            assert not buffers._taught()
+
+
+def test_where_nobody_knows_which_malloc(monkeypatch):
+    def refused(name):
+        raise OSError(22, "Invalid argument")  # as musl says
+
+    monkeypatch.setattr(os, "confstr", refused, raising=False)
+    assert not buffers._taught()
+    monkeypatch.delattr(os, "confstr")
+    assert not buffers._taught()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
 def test_malloc_keeps_what_comes_back():
-    """Temporary arrays of a megabyte, many at a time: without the lesson the system clears each of their pages anew."""
+    """Temporary arrays of a megabyte, many at a time: without its lesson the system clears each of their pages anew."""
     code = (
         "import resource\n"
         "import numpy as np\n"
