@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 .PHONY: help demo look lessons test long nbgrader mutate browser lint parity minilm similar gpu-test gpu-bench oldest clean
 
 help:
-	@echo "make demo    train both readers and draw what attention buys (2 minutes)"
+	@echo "make demo    train both readers and draw what attention buys (a minute and a half)"
 	@echo "make look    PHRASE=\"any phrase\": read it aloud"
 	@echo "make lessons run every lesson of the course and write its notebook (LESSON=6 for one)"
 	@echo "make test    the whole test suite (about four minutes)"

@@ -231,6 +231,14 @@ def test_usages(monkeypatch):
         assert usage.ours is None or usage.ours >= 0
 
 
+def test_memory_is_measured_where_malloc_gives_back_at_once(monkeypatch):
+    """Each in a Python of its own, which really has the variable."""
+    monkeypatch.setattr(memory, "python", lambda *arguments, **variables: str(variables == memory.AT_ONCE and 7))
+    assert memory._of("ours", 1, 2, 3, 1) == 7
+    ((name, value),) = memory.AT_ONCE.items()
+    assert measure.python("-c", f"import os; print(os.environ[{name!r}])", **memory.AT_ONCE).strip() == value
+
+
 def test_memory_lines():
     small, large = memory.Usage(4, 8192, 64, 2**20, 2**21), memory.Usage(4, memory.GOAL, 64, 2**21, 2**21)
     assert command._memory_line(small, None).split()[-3:] == ["1.0", "2.0", "0.50"]

@@ -18,7 +18,7 @@ import weakref
 
 import numpy as np
 
-NEARLY = 2**25 - 2**13  # bytes: 32 MB, and what malloc adds to them
+LARGEST = 2**25 - 2**13  # bytes: with what malloc adds to a block, still below 32 MB
 
 
 def _taught():
@@ -28,10 +28,10 @@ def _taught():
     except (AttributeError, ValueError, OSError):  # another system, another malloc
         return False
     set_by_hand = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if glibc and sys.maxsize > 2**32 and not set_by_hand:
-        np.empty(NEARLY, np.uint8)
-        return True
-    return False
+    learns = glibc and sys.maxsize > 2**32 and not set_by_hand
+    if learns:
+        np.empty(LARGEST, np.uint8)
+    return learns
 
 
 LEAST = 2**24 if _taught() else 2**17  # bytes: of larger ones malloc keeps few, or none

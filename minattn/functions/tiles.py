@@ -17,9 +17,8 @@ def by_rows(function, *arrays, widths, spare=0, dtype=None):
     """function(*arrays, *results, *spares) fills its results -> tuple of arrays (..., width), one for each of widths.
 
     All arrays have the same leading axes, the first is the largest, and each row answers for itself. spare: how many
-    arrays like the first result it may write to besides; dtype: an np.dtype, that of the
-    results if not that of the arrays. Arrays of a
-    device are one tile.
+    arrays like the first result it may write to besides; dtype: the np.dtype of the results, if not that of the arrays.
+    Arrays of a device are one tile.
     """
     first = arrays[0]
     leading, size = first.shape[:-1], first.size

@@ -127,7 +127,7 @@ def _feed(layer, x, activation):
     """As in `block`: (B, M) -> (B, M)."""
     active = FUNCTIONS[activation][0](x @ layer.W_in + layer.b_in)             # (B, F)
     active = active[0] if isinstance(active, tuple) else active
-    return active @ layer.W_feed_out + layer.b_feed_out                                # (B, M)
+    return active @ layer.W_feed_out + layer.b_feed_out
 
 
 def _norm(x, norm, mean):
@@ -136,5 +136,5 @@ def _norm(x, norm, mean):
 
 
 def _scaled(x, mean):
-    """x of mean 0 -> of variance 1: (B, M) -> (B, M)."""
+    """x of mean 0 -> of mean 0 and variance 1: (B, M) -> (B, M)."""
     return x / np.sqrt((x * x) @ mean + EPS)

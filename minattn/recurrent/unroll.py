@@ -101,8 +101,7 @@ def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True, s
     """dout = doutputs (B, T, N), dstate like the state; None, whole or in part, means zero -> Flow.
 
     slopes(cache, some), where a cell has it: for all steps of a range at once, what its step_backward takes in the
-    place of each.
-    keep: whether the Flow has its reach. shape: of dprojected, time first, if not that of projected.
+    place of each. keep: whether the Flow has its reach. shape: of dprojected, time first, if not that of projected.
     """
     steps, real, order, projected = cache
     doutputs, dstate = dout

@@ -5,7 +5,7 @@ import pytest
 
 from minattn import tree
 from minattn.functions import log_softmax, softmax
-from minattn.models import block, language_model, transformer
+from minattn.models import block, language_model, stepping, transformer
 from minattn.models.language_model import choose
 
 RNG = np.random.default_rng(0)
@@ -36,6 +36,21 @@ def test_every_step_with_kept_memories_is_the_full_forward(kind, T):
         logits, past = language_model.advance(params, tokens[:, t : t + 1], past, **KINDS[kind])
         pieces.append(logits)
     assert abs(np.concatenate(pieces, axis=1) - full).max() <= 1e-12 * abs(full).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_more_step_gives_the_logits_of_the_full_forward(kind):
+    """Far from a mean of 0, and for a token all of whose features are alike: there is nothing left for a norm."""
+    params, tokens = model(), np.concatenate([RNG.integers(1, V, size=(2, 5)), np.zeros((2, 2), dtype=int)], axis=1)
+    params["embed"] += 3
+    params["embed"][0] = 2
+    full, _ = language_model.forward(params, tokens, **KINDS[kind])
+    _, past = language_model.advance(params, tokens[:, :3], None, **KINDS[kind])
+    settings = {"positions": None, "norm_first": True, "activation": "gelu"} | KINDS[kind]
+    layers = stepping.layers(params["blocks"], past, 7, norm_first=settings["norm_first"])
+    for place in range(3, 7):
+        logits = language_model._one_more(params, tokens[:, place : place + 1], layers, place, **settings)
+        assert abs(logits - full[:, place]).max() <= 1e-12 * abs(full).max()
 
 
 @pytest.mark.parametrize("kind", KINDS)

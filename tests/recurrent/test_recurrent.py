@@ -303,14 +303,18 @@ def test_the_loop_is_the_step_again_and_again(cell, size):
 
 def test_one_tanh_is_three_sigmoids_and_a_tanh():
     """Each gate in its own column: what goes in is i f g o, what comes out i f o g."""
-    x = np.linspace(-800, 800, 33, dtype=np.float32)
-    sums = np.stack([x, x / 2, x / 3, x / 4], axis=-1)  # (B, 4N), N = 1
-    (_, new), cache = lstm.move(lstm.halved(sums), lstm.State(0 * x[:, None], x[:, None]), None)
-    assert cache.gates.dtype == np.float32
-    i, f, o, g = cache.gates[..., 0]
+
+    def moved(dtype):
+        x = np.linspace(-800, 800, 33, dtype=dtype)[:, None]  # (B, N), N = 1
+        sums = np.concatenate([x, x / 2, x / 3, x / 4], axis=-1)  # (B, 4N)
+        (_, new), cache = lstm.move(lstm.halved(sums), lstm.State(0 * x, x), None)
+        return x, new, cache.gates
+
+    x, new, (i, f, o, g) = moved(np.float64)
     for gate, entered in ((i, x), (f, x / 2), (o, x / 4)):
-        assert np.allclose(gate, sigmoid(entered), rtol=0, atol=1e-7)
-    assert (g == np.tanh(x / 3)).all() and np.allclose(new[:, 0], f * x + i * g, rtol=1e-6, atol=1e-6)
+        assert np.allclose(gate, sigmoid(entered), rtol=0, atol=1e-15)
+    assert (g == np.tanh(x / 3)).all() and (new == f * x + i * g).all()
+    assert moved(np.float32)[2].dtype == np.float32
 
 
 @EACH
