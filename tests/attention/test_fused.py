@@ -229,3 +229,12 @@ def test_values_of_more_sequences_than_queries_and_keys(rng):
         results.append([context, *op.backward(np.cos(context), cache)[0][:3]])
     for one, other in zip(*results, strict=True):
         assert one.shape == other.shape and np.allclose(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_a_bias_for_each_of_some_heads_under_axes_of_one(rng, together):
+    """(1, 1, H, T, S), a few heads at a time: each meets its own."""
+    query, key, value = (rng.normal(size=(1, 1, 3, *shape)) for shape in ((4, D), (5, D), (5, E)))
+    given = query, key, value, rng.normal(size=(1, 1, 3, 4, E))
+    errors, _ = both(rng, bias=rng.normal(size=(1, 1, 3, 4, 5)), given=given, tile=together * 4 * 5)
+    assert max(errors) <= 1e-12
