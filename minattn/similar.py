@@ -69,9 +69,10 @@ def main(arguments):
     if not lines:
         print("minattn similar: there is no line to look through", file=sys.stderr)
         return 1
+    reader = minilm.reader(model.params)
     with threads.using(threads.cores()):
-        vectors = kept(model, [line.text for line in lines], arguments.keep)
-        (wanted,) = embed(model, [arguments.sentence])
+        vectors = kept(model, [line.text for line in lines], arguments.keep, reader)
+        (wanted,) = embed(model, [arguments.sentence], reader)
     for i, score in nearest(vectors @ wanted, arguments.top):
         where = f"{lines[i].where}:" if lines[i].where else ""
         print(f"{score:5.2f}  {where}{lines[i].number}: {shown(lines[i].text)}")
@@ -108,18 +109,19 @@ def shown(text):
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
 
-def embed(model, texts):
+def embed(model, texts, reader=None):
     """A list of sentences -> vectors (N, M) float32 of length 1. Those of nearly one length are computed together.
 
-    Sentences longer than model.longest tokens are cut off.
+    Sentences longer than model.longest tokens are cut off. reader: `minilm.reader` of the model, where there is one.
     """
+    reader = reader or minilm.reader(model.params)
     tokens, lengths = wordpiece.encode(texts, model.vocabulary, model.longest)
     vectors = np.empty((len(texts), model.params["embed"].shape[1]), model.params["embed"].dtype)
 
     def some(places):
         length = lengths[places]
         ids = tokens[places, : length.max()]  # (b, T)
-        hidden, _ = minilm.forward(model.params, ids, lengths=length, keep=False)  # (b, T, M)
+        hidden = reader(ids, lengths=length)  # (b, T, M)
         vectors[places], *_ = minilm.sentence(hidden, length)  # (b, M)
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: what memory it takes is known at once
@@ -129,7 +131,7 @@ def embed(model, texts):
     return vectors
 
 
-def kept(model, texts, path=None):
+def kept(model, texts, path=None, reader=None):
     """`embed` with a bar, each text once; vectors that a file holds are taken from there, and new ones put into it.
 
     Ctrl-C puts in what has been computed by then.
@@ -142,9 +144,11 @@ def kept(model, texts, path=None):
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+    reader = reader or minilm.reader(model.params)
     try:
         for some in _portions(list(new.items()), len(new)):
-            known |= dict(zip([name for name, _ in some], embed(model, [text for _, text in some]), strict=True))
+            vectors = embed(model, [text for _, text in some], reader)
+            known |= dict(zip([name for name, _ in some], vectors, strict=True))
     finally:
         if path is not None and new and known:
             _put(path, known)

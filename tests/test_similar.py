@@ -109,7 +109,8 @@ def test_vectors_do_not_depend_on_who_stands_beside(folder):
     model, texts = pretrained.minilm(folder), [line for line in LINES * 40 if line]
     with threads.using(2):
         together = similar.embed(model, texts)
-    alone = np.concatenate([similar.embed(model, [text]) for text in texts[:6]])
+    reader = minilm.reader(model.params)
+    alone = np.concatenate([similar.embed(model, [text], reader) for text in texts[:6]])
     assert together.dtype == np.float32 and np.allclose(together[:6], alone, atol=1e-6)
     assert np.allclose((together * together).sum(axis=1), 1, atol=1e-6)
     assert similar.embed(model, []).shape == (0, 8)
@@ -118,7 +119,12 @@ def test_vectors_do_not_depend_on_who_stands_beside(folder):
 def test_what_was_computed_is_kept(command, tmp_path, monkeypatch):
     path, asked = tmp_path / "vectors.npz", []
     real = similar.embed
-    monkeypatch.setattr(similar, "embed", lambda model, texts: asked.append(sorted(texts)) or real(model, texts))
+
+    def noted(model, texts, *rest):
+        asked.append(sorted(texts))
+        return real(model, texts, *rest)
+
+    monkeypatch.setattr(similar, "embed", noted)
     first = command("cat", "--keep", path)[1]
     assert asked == [sorted(line for line in LINES if line), ["cat"]]
     asked.clear()
@@ -132,11 +138,11 @@ def test_what_was_computed_is_kept(command, tmp_path, monkeypatch):
 def test_a_break_keeps_what_there_is(command, tmp_path, monkeypatch):
     path, real, calls = tmp_path / "vectors.npz", similar.embed, []
 
-    def breaks(model, texts):
+    def breaks(model, texts, *rest):
         calls.append(texts)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(model, texts)
+        return real(model, texts, *rest)
 
     monkeypatch.setattr(similar, "embed", breaks)
     monkeypatch.setattr(similar, "PORTION", 2)
@@ -146,7 +152,7 @@ def test_a_break_keeps_what_there_is(command, tmp_path, monkeypatch):
 
 
 def test_a_break_before_anything_is_read_says_no_more_than_that(command, tmp_path, monkeypatch):
-    def breaks(model, texts):
+    def breaks(model, texts, *rest):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(similar, "embed", breaks)

@@ -181,13 +181,13 @@ def seq2seq_twin(torch, own, reader, writer, source, target):
 
 
 def sentences(rng, torch, lengths=(16, 128), V=1000, M=384, H=12, L=6):
-    """One sentence through an encoder of the size of MiniLM, forward alone, the norm last."""
+    """One sentence through an encoder of the size of MiniLM, forward alone, the norm last; weights joined before."""
     for T in lengths:
         params = single(minilm.init(rng, V=V, M=M, H=H, L=L, T=T))
-        tokens = rng.integers(V, size=(1, T))
+        tokens, read = rng.integers(V, size=(1, T)), minilm.reader(params)
 
-        def ours(params=params, tokens=tokens):
-            return {"hidden": minilm.forward(params, tokens, keep=False)[0]}
+        def ours(read=read, tokens=tokens):
+            return {"hidden": read(tokens)}
 
         theirs = their_sentences(torch, params, tokens) if torch else None
         flops = 2 * L * T * (12 * M * M + 2 * T * M)  # every matrix once, scores and contexts

@@ -46,10 +46,12 @@ def empty(like, shape, dtype):
 
     Row after row, however `like` lies: what fills a result by way of reshape would else fill a copy of it.
     """
+    if not isinstance(like, np.ndarray):
+        return np.empty_like(like, dtype, order="C", shape=shape)
     count = math.prod(shape)
     size = count * dtype.itemsize
-    if size < LEAST or not isinstance(like, np.ndarray):
-        return np.empty_like(like, dtype, order="C", shape=shape)
+    if size < LEAST:
+        return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)
     rounded = -(-size // step) * step  # sizes that differ by less than a tenth share their blocks
     with _lock:

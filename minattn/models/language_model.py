@@ -27,6 +27,7 @@ from minattn.op import Case
 from minattn.positions import alibi, learned, learned_backward, sinusoidal
 
 PAPER = "Radford 2019 (GPT-2)"
+PIECE = 128  # tokens of a beginning that are read together: their scores take H PIECE S numbers
 
 
 class Cache(NamedTuple):
@@ -127,26 +128,27 @@ def generate(
     validate.sequences(tokens=tokens)
     validate.count("steps", steps)
     settings = {"positions": positions, "norm_first": norm_first, "activation": activation}
-    T = tokens.shape[1]
-    logits, past = advance(params, tokens, None, **settings)
-    layers = stepping.layers(params["blocks"], past, T + steps, norm_first=norm_first)
-    logits = logits[:, -1]                                                                        # (B, V)
-    written = np.empty_like(tokens, shape=(len(tokens), T + steps))                               # (B, T + steps)
+    B, T = tokens.shape
+    layers = stepping.layers(params["blocks"], B, T + steps, norm_first=norm_first)
+    for place in range(0, T, PIECE):
+        logits = _further(params, tokens[:, place : place + PIECE], layers, place, **settings)   # (B, V)
+    written = np.empty_like(tokens, shape=(B, T + steps))                                        # (B, T + steps)
     written[:, :T] = tokens
     for place in range(T, T + steps):
-        written[:, place] = choose(logits, rng, temperature, top_k, top_p)                        # (B,)
+        written[:, place] = choose(logits, rng, temperature, top_k, top_p)                       # (B,)
         if place + 1 < T + steps:
-            logits = _one_more(params, written[:, place : place + 1], layers, place, **settings)  # (B, V)
+            logits = _further(params, written[:, place : place + 1], layers, place, **settings)  # (B, V)
     return written
 
 
-def _one_more(params, tokens, layers, place, *, positions, norm_first, activation):
-    """`advance` for one token (B, 1) -> logits (B, V); the layers of `stepping` remember it."""
-    placed = _placed(params, place + 1, positions)
-    x = _embed(params, tokens, place, placed)                                                     # (B, 1, M)
+def _further(params, tokens, layers, place, *, positions, norm_first, activation):
+    """`advance` for tokens (B, t) from that place on -> logits (B, V) after the last; `layers` remember them."""
+    placed = _placed(params, place + tokens.shape[1], positions)
+    x = _embed(params, tokens, place, placed)                                                    # (B, t, M)
     settings = {"norm_first": norm_first, "activation": activation, "rotary": placed["rotary"]}
-    bias = placed["bias"](place, x)                                                               # (H, 1, S), or None
-    return stepping.step(layers, params["norm"], x[:, 0], place, bias=bias, **settings) @ _output(params)
+    bias = placed["bias"](place, x)                                                              # (H, t, S), or None
+    x = stepping.step(layers, params["norm"], x, place, bias=bias, **settings)                   # (B, t, M)
+    return x[:, -1] @ _output(params)
 
 
 def advance(params, tokens, past, *, positions=None, norm_first=True, activation="gelu"):

@@ -22,7 +22,7 @@ from minattn.functions import (
     layer_norm_backward,
     row_dot,
 )
-from minattn.models import block
+from minattn.models import block, reading
 from minattn.op import Case
 from minattn.positions import learned, learned_backward
 
@@ -56,31 +56,22 @@ def init(rng, *, V, M, H, L, T, F=None, K=2):
     }
 
 
-def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None, keep=True):
-    """tokens (B, T) ids -> hidden (B, T, M), cache; what stands at padded steps means nothing.
+def forward(params, tokens, *, lengths=None, types=None, dropout=0.0, rng=None):
+    """tokens (B, T) ids -> hidden (B, T, M); what stands at padded steps means nothing.
 
     lengths (B,): what lies beyond is padding. types (B, T): the segment of each token, all 0 where none are given.
-    dropout: the share of embeddings, weights and each part's outcome that is silenced, drawn from rng. keep=False keeps
-    nothing for backward: memory for one layer, and None for the cache. Raises TypeError or ValueError for ids that do
-    not fit, and for sentences of more tokens than there are places.
+    dropout: the share of embeddings, weights and each part's outcome that is silenced, drawn from rng. Raises TypeError
+    or ValueError for ids that do not fit, and for sentences of more tokens than there are places.
     """
-    validate.sequences(tokens=tokens, **({} if types is None else {"types": types}))
-    if types is not None and types.shape != tokens.shape:
-        raise ValueError(f"types {types.shape} must be the segments of tokens {tokens.shape}, one for each of them")
-    T = tokens.shape[1]
-    x = embedding(params["embed"], tokens) + learned(params["positions"], T)              # (B, T, M)
-    x = x + (params["types"][0] if types is None else embedding(params["types"], types))  # (B, T, M)
-    x, *norm = layer_norm(x, params["norm"]["gain"], params["norm"]["bias"], EPS)         # (B, T, M)
-    x, kept = drop(x, dropout, rng)                                                       # (B, T, M)
+    x, *norm = _embed(params, tokens, types)            # (B, T, M)
+    x, kept = drop(x, dropout, rng)                     # (B, T, M)
     mask = None if lengths is None else masks.padding(lengths)
     settings = {"mask": mask, "norm_first": False, "dropout": dropout, "rng": rng, "eps": EPS}
     layers = []
     for layer in params["blocks"].values():
-        x, cache = block.forward(layer, x, **settings)                                    # (B, T, M)
-        if keep:
-            layers.append(cache)
-        del cache  # before the next layer makes its own
-    return x, Cache(params, tokens, types, norm, kept, layers) if keep else None
+        x, cache = block.forward(layer, x, **settings)  # (B, T, M)
+        layers.append(cache)
+    return x, Cache(params, tokens, types, norm, kept, layers)
 
 
 def backward(dhidden, cache):
@@ -102,19 +93,48 @@ def backward(dhidden, cache):
     return (None,), dparams
 
 
+def reader(params):
+    """-> read(tokens, *, lengths=None, types=None) -> hidden (B, T, M): `forward` where nobody goes back.
+
+    It keeps nothing, and joins the weights beforehand, so make one for all that is to be read. See `models.reading`.
+    """
+    layers = reading.layers(params["blocks"])
+
+    def read(tokens, *, lengths=None, types=None):
+        x, *_ = _embed(params, tokens, types)  # (B, T, M)
+        real = None if lengths is None else _real(lengths, x)[:, 0]
+        return reading.read(layers, x, real, eps=EPS)
+
+    return read
+
+
+def _embed(params, tokens, types):
+    """norm(embed[tokens] + positions + types) (B, T, M), and what its backward needs."""
+    validate.sequences(tokens=tokens, **({} if types is None else {"types": types}))
+    if types is not None and types.shape != tokens.shape:
+        raise ValueError(f"types {types.shape} must be the segments of tokens {tokens.shape}, one for each of them")
+    x = embedding(params["embed"], tokens) + learned(params["positions"], tokens.shape[1])  # (B, T, M)
+    x = x + (params["types"][0] if types is None else embedding(params["types"], types))    # (B, T, M)
+    return layer_norm(x, params["norm"]["gain"], params["norm"]["bias"], EPS)
+
+
+def _real(lengths, x):
+    """Where the tokens of x (B, T, M) are no padding: (B, 1, T)."""
+    B, T, _ = x.shape
+    return np.broadcast_to(masks.array(masks.padding(lengths), (B, 1, T), like=x), (B, 1, T))
+
+
 def sentence(hidden, lengths=None):
     """hidden (B, T, M), lengths (B,) of at least 1 -> out (B, M) of length 1, share (B, 1, T), size (B, 1).
 
     The inner product of two of them is the cosine of their angle: how near two sentences are in meaning.
     """
-    B, T, _ = hidden.shape
-    real = masks.array(masks.padding(T if lengths is None else lengths), (B, 1, T), like=hidden)  # (B, 1, T)
-    real = np.broadcast_to(real, (B, 1, T))                                                       # (B, 1, T)
-    share = real / np.maximum(real.sum(axis=-1, keepdims=True), 1)                                # (B, 1, T)
-    share = share.astype(hidden.real.dtype)                                                       # (B, 1, T)
-    mean = (share @ masks.keep(real[:, 0], hidden))[:, 0]                                         # (B, M)
-    size = np.sqrt(row_dot(mean, mean))                                                           # (B, 1)
-    size = np.where(size.real > SHORTEST, size, SHORTEST)                                         # (B, 1)
+    real = _real(hidden.shape[1] if lengths is None else lengths, hidden)  # (B, 1, T)
+    share = real / np.maximum(real.sum(axis=-1, keepdims=True), 1)         # (B, 1, T)
+    share = share.astype(hidden.real.dtype)                                # (B, 1, T)
+    mean = (share @ masks.keep(real[:, 0], hidden))[:, 0]                  # (B, M)
+    size = np.sqrt(row_dot(mean, mean))                                    # (B, 1)
+    size = np.where(size.real > SHORTEST, size, SHORTEST)                  # (B, 1)
     return mean / size, share, size
 
 

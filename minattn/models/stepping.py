@@ -1,36 +1,35 @@
-"""One more token: what the layers of `block` compute for a single new step, and nothing that an earlier step has done.
+"""A few more tokens: what the layers of `block` compute for new steps, and nothing that an earlier step has done.
 
-    joint   = norm(x) W_joint + b_joint            query / sqrt(D), key and value of all heads in one product
-    weights = exp(query keys^T - peak)             against the keys of all steps so far, which are kept
-    x       = x + (weights values / sum of weights) W_out + b_out
-    x       = x + feed(norm(x))
+    joint  = norm(x) W_joint + b_joint                 as in `reading`: query, key, value, of all heads in one product
+    looked = 2^(query keys^T) values                   the keys and values of all steps so far are kept
+    x      = x + context W_out + b_out                 context = looked, divided by its last column
+    x      = x + feed(norm(x))
 
-A step is one row: its products take less time than a handful of NumPy calls, so what counts is how many calls there
-are. Three products become one; 1 / sqrt(D) rides on the weights of the query; sums are products, and that of the
-weights comes with their values, which end with a column of ones. Keys and values have room for every step from the
-start: a new one is written into its place, where `block.advance` copies all earlier ones.
+A step is mostly one row: its products take less time than a handful of NumPy calls, so what counts is how many calls
+there are. Keys and values have room for every step from the start: a new one is written into its place, where
+`block.advance` copies all earlier ones.
 
 Where norms come first they leave their gain and bias to the weights that they meet. And since they alone see x, their
 mean is taken from what is added to x, once for all steps: norm(x) = norm(x - mean(x)), and mean(x W) = x mean(W), so
 that weights whose rows have mean 0 keep the mean of x at 0 (Ashkboos et al. 2024, SliceGPT, arXiv:2401.15024).
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn.functions import FUNCTIONS, add, buffers
+from minattn import masks, validate
+from minattn.attention.fused import LOG2_E
+from minattn.functions import add, buffers, row_sum
 from minattn.functions.norm import EPS
+from minattn.models import reading
 from minattn.positions import rotary as turn
-
-PARTS = "query", "key", "value"
 
 
 class Layer(NamedTuple):
     """A layer with its weights joined, ready for steps up to T; keys (B, G, T, D), values (B, G, T, E + 1).
 
-    W_in, W_feed_out: those of `feed`.
+    sizes: H, G, D, E. feed: the weights and biases of that part.
     """
 
     params: dict
@@ -39,39 +38,28 @@ class Layer(NamedTuple):
     b_joint: Any
     W_out: Any
     b_out: Any
-    W_in: Any
-    b_in: Any
-    W_feed_out: Any
-    b_feed_out: Any
+    feed: dict
     keys: Any
     values: Any
 
 
-def layers(blocks, past, T, *, norm_first=True):
-    """Layers that are ready for steps up to T; past: what `block.advance` kept of the first steps, one for each layer.
-
-    Neither blocks nor past are written to.
-    """
-    return [_ready(params, *memory, T, norm_first) for params, memory in zip(blocks.values(), past, strict=True)]
+def layers(blocks, B, T, *, norm_first=True):
+    """Layers that are ready for B sequences of up to T steps, none of them made yet; some weights are copied."""
+    return [_ready(params, B, T, norm_first) for params in blocks.values()]
 
 
-def _ready(params, key, value, T, norm_first):
+def _ready(params, B, T, norm_first):
     look, feed = params["look"], params["feed"]
-    (M, H, D), (_, G, E) = look["W_query"].shape, look["W_value"].shape
-    scale = {"query": 1 / math.sqrt(D), "key": 1, "value": 1}
-    weights = [scale[part] * look[f"W_{part}"].reshape(M, -1) for part in PARTS]
-    biases = [scale[part] * look[f"b_{part}"].reshape(-1) for part in PARTS if f"b_{part}" in look]
-    joint = np.concatenate(weights, axis=1), np.concatenate(biases) if biases else None  # (M, H D + G (D + E))
-    out = look["W_out"].reshape(H * E, M), look.get("b_out")
+    sizes, *joint = reading.joined(look)
+    _, G, D, E = sizes
+    out = look["W_out"].reshape(-1, look["W_out"].shape[-1]), look.get("b_out")
     into, back = (feed["W_in"], feed["b_in"]), (feed["W_out"], feed["b_out"])
     if norm_first:
         joint, into = _after(params["norm_look"], *joint), _after(params["norm_feed"], *into)
         out, back = _centered(*out), _centered(*back)
-    B, _, _, S, _ = key.shape
-    keys = np.empty_like(key, shape=(B, G, T, D))
-    values = np.ones_like(value, shape=(B, G, T, E + 1))
-    keys[:, :, :S], values[:, :, :S, :E] = key[:, :, 0], value[:, :, 0]
-    return Layer(params, (H, G, D, E), *joint, *out, *into, *back, keys, values)
+    feed = dict(zip(("W_in", "b_in", "W_out", "b_out"), (*into, *back), strict=True))
+    keys, values = (np.empty_like(joint[0], shape=(B, G, T, width)) for width in (D, E + 1))
+    return Layer(params, sizes, *joint, *out, feed, keys, values)
 
 
 def _after(norm, W, b):
@@ -82,52 +70,59 @@ def _after(norm, W, b):
 
 def _centered(*terms):
     """W (*, M) and b (M,), or None, without the mean of their rows: what they add to x leaves its mean as it is."""
-    return [None if term is None else term - term.mean(axis=-1, keepdims=True) for term in terms]
+    return [None if term is None else term - row_sum(term) / term.shape[-1] for term in terms]
 
 
 def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation="gelu", rotary=None):
-    """x (B, M), the step at that place -> last_norm of what all layers make of it (B, M).
+    """x (B, t, M), new steps from that place on -> last_norm of what all layers make of them (B, t, M).
 
-    Its keys and values are written into the layers. bias to (H, 1, S), S = place + 1; the other options as in `block`,
-    and norm_first as the layers were made ready for.
+    Their keys and values are written into the layers. bias to (H, t, S), S = place + t; the other options as in
+    `block`, and norm_first as the layers were made ready for.
     """
-    mean = np.full_like(x, 1 / x.shape[-1], shape=(x.shape[-1], 1))            # (M, 1)  x @ mean is the mean
-    x = x - x @ mean if norm_first else x                                      # (B, M)
-    for layer in layers:
-        if norm_first:
-            x = x + _look(layer, _scaled(x, mean), place, bias, rotary)        # (B, M)
-            x = x + _feed(layer, _scaled(x, mean), activation)                 # (B, M)
-        else:
-            norm_look, norm_feed = layer.params["norm_look"], layer.params["norm_feed"]
-            x = _norm(x + _look(layer, x, place, bias, rotary), norm_look, mean)  # (B, M)
-            x = _norm(x + _feed(layer, x, activation), norm_feed, mean)        # (B, M)
-    return _norm(x, last_norm, mean)
+
+    def through(peak):
+        """-> the result, and the totals of each layer."""
+        rows, totals = x.reshape(-1, x.shape[-1]), []                          # (R, M)  R = B t
+        mean = np.full_like(rows, 1 / x.shape[-1], shape=(x.shape[-1], 1))     # (M, 1)  rows @ mean is their mean
+        rows = rows - rows @ mean if norm_first else rows                      # (R, M)
+        for layer in layers:
+            asking = _scaled(rows, mean) if norm_first else rows               # (R, M)
+            looked, total = _look(layer, asking, place, bias, rotary, peak)    # (R, M), (B, G, H / G t, 1)
+            rows = rows + looked if norm_first else _norm(rows + looked, layer.params["norm_look"], mean)
+            totals.append(total)
+            inside = _scaled(rows, mean) if norm_first else rows               # (R, M)
+            fed = reading.feed(layer.feed, inside, activation)                 # (R, M)
+            rows = rows + fed if norm_first else _norm(rows + fed, layer.params["norm_feed"], mean)
+        return _norm(rows, last_norm, mean).reshape(x.shape), totals
+
+    if validate.on_device(x):                                                  # which is not waited for
+        return through(peak=True)[0]
+    with np.errstate(over="ignore", invalid="ignore"):                         # an overflow is seen in the totals
+        out, totals = through(peak=False)
+    return out if reading.fine(np.concatenate(totals)) else through(peak=True)[0]
 
 
-def _look(layer, x, place, bias, rotary):
-    """From a single query to all steps up to its own: (B, M) -> (B, M)."""
-    (H, G, D, E), B = layer.sizes, len(x)
-    joint = add(x @ layer.W_joint, layer.b_joint)                              # (B, H D + G (D + E))
-    query, key = joint[:, : H * D].reshape(B, H, 1, D), joint[:, H * D : -G * E].reshape(B, G, 1, D)
+def _look(layer, x, place, bias, rotary, peak):
+    """From new steps to all up to their own: (R, M) -> (R, M), and what softmax divided by."""
+    (H, G, D, E), B = layer.sizes, len(layer.keys)
+    query, key, value = reading.heads(x @ layer.W_joint + layer.b_joint, layer.sizes, B)
     if rotary:
-        query, key = turn(query, place, rotary), turn(key, place, rotary)
-    layer.keys[:, :, place] = key[:, :, 0]
-    layer.values[:, :, place, :E] = joint[:, -G * E :].reshape(B, G, E)
-    keys, values = layer.keys[:, :, : place + 1], layer.values[:, :, : place + 1]
-    scores = query.reshape(B, G, H // G, D) @ keys.mT                          # (B, G, H / G, S)
+        query, key = turn(query, place, rotary), turn(key, place, rotary)      # (B, H, t, D), (B, G, t, D)
+    t = query.shape[2]
+    S = place + t
+    layer.keys[:, :, place:S], layer.values[:, :, place:S] = key, value
+    scores = query.reshape(B, G, -1, D) @ layer.keys[:, :, :S].mT              # (B, G, H / G t, S)
     if bias is not None:
-        scores = scores + bias.reshape(G, H // G, -1)                          # (B, G, H / G, S)
-    scores -= scores.max(axis=-1, keepdims=True)                               # (B, G, H / G, S)
-    looked = np.exp(scores, out=scores) @ values                               # (B, G, H / G, E + 1)
-    context = looked[..., :E] / looked[..., E:]                                # (B, G, H / G, E)
-    return add(context.reshape(B, H * E) @ layer.W_out, layer.b_out)
-
-
-def _feed(layer, x, activation):
-    """As in `block`: (B, M) -> (B, M)."""
-    active = FUNCTIONS[activation][0](x @ layer.W_in + layer.b_in)             # (B, F)
-    active = active[0] if isinstance(active, tuple) else active
-    return active @ layer.W_feed_out + layer.b_feed_out
+        scores = (scores.reshape(B, H, t, S) + LOG2_E * bias).reshape(scores.shape)
+    if t > 1:
+        sees = masks.array(masks.causal(offset=place), (t, S), like=scores)    # (t, S)
+        scores = np.where(sees, scores.reshape(B, H, t, S), -np.inf).reshape(scores.shape)
+    if peak:
+        scores = scores - scores.max(axis=-1, keepdims=True)                   # (B, G, H / G t, S)
+    looked = np.exp2(scores, out=scores) @ layer.values[:, :, :S]              # (B, G, H / G t, E + 1)
+    total = looked[..., E:]                                                    # (B, G, H / G t, 1)
+    context = (looked[..., :E] / total).reshape(B, H, t, E)                    # (B, H, t, E)
+    return add(context.swapaxes(1, 2).reshape(-1, H * E) @ layer.W_out, layer.b_out), total
 
 
 def _norm(x, norm, mean):

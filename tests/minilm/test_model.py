@@ -101,9 +101,11 @@ def test_states_and_attention(padded):
     with torch.no_grad():
         right = theirs()(torch.tensor(tokens), torch.tensor(mask), output_attentions=True)
     hidden, cache = minilm.forward(ours().params, tokens, lengths=lengths if padded else None)
-    assert hidden.dtype == np.float32
+    read = minilm.reader(ours().params)(tokens, lengths=lengths if padded else None)
+    assert hidden.dtype == read.dtype == np.float32
     for b, length in enumerate(lengths):
-        assert abs(hidden[b, :length] - right.last_hidden_state[b, :length].numpy()).max() < 5e-6
+        for found in (hidden, read):
+            assert abs(found[b, :length] - right.last_hidden_state[b, :length].numpy()).max() < 5e-6
         for weights, attention in zip(cache.weights, right.attentions, strict=True):
             some = (b, slice(None), slice(length), slice(length))
             assert weights.shape[1] == 12 and abs(weights[some] - attention[some].numpy()).max() < 5e-6

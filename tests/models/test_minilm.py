@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from device import DeviceArray
 from laws import LAWS, close
 
 from minattn import tree
@@ -26,24 +27,35 @@ def test_padding_does_not_matter():
         assert (hidden[b, :length] == again[b, :length]).all()
 
 
-def test_nothing_is_kept_where_nobody_asks():
-    """The same numbers, in the memory of one layer however many there are."""
+def test_a_reader_keeps_nothing():
+    """The memory of one layer, however many there are."""
 
-    def peak(L, keep):
+    def peak(L):
         params = minilm.init(np.random.default_rng(0), V=9, M=8, H=2, L=L, T=64, F=512)
-        tokens = np.zeros((8, 64), dtype=int)
-        expected, _ = minilm.forward(params, tokens)
-        tracemalloc.start()
-        try:
-            hidden, cache = minilm.forward(params, tokens, keep=keep)
-            most = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert (hidden == expected).all() and (cache is not None) == keep
-        return most
+        tokens, read = np.zeros((8, 64), dtype=int), minilm.reader(params)
+        peaks = []
+        for work in (read, lambda tokens: minilm.forward(params, tokens)):
+            tracemalloc.start()
+            try:
+                work(tokens)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        return peaks
 
-    few, many = (peak(L, keep=False) for L in (1, 8))
-    assert many < 1.2 * few and peak(8, keep=True) > 2 * many
+    (few, _), (many, kept) = peak(1), peak(8)
+    assert many < 1.2 * few and kept > 2 * many
+
+
+def test_a_reader_reads_what_forward_does():
+    lengths, types = np.array([5, 3, 1]), RNG.integers(2, size=(3, 5))
+    read = minilm.reader(PARAMS)
+    for options in ({}, {"lengths": lengths}, {"types": types}, {"lengths": lengths, "types": types}):
+        hidden, _ = minilm.forward(PARAMS, TOKENS, **options)
+        real = np.arange(5) < options.get("lengths", np.array([5, 5, 5]))[:, None]
+        assert abs(read(TOKENS, **options) - hidden)[real].max() <= 1e-12 * abs(hidden).max()
+    there = minilm.reader(tree.map(DeviceArray, PARAMS))(DeviceArray(TOKENS), lengths=lengths).get()
+    assert abs(there - read(TOKENS, lengths=lengths))[real].max() <= 1e-12 * abs(there).max()
 
 
 def test_every_token_looks_at_every_other():
@@ -69,6 +81,8 @@ def test_what_does_not_fit_is_said():
         minilm.forward(PARAMS, np.full((1, 2), 9))
     with pytest.raises(ValueError, match="V-1 = 1 but 2 came"):
         minilm.forward(PARAMS, TOKENS, types=np.full_like(TOKENS, 2))
+    with pytest.raises(ValueError, match="a learned position ends with the longest sequence trained"):
+        minilm.reader(PARAMS)(RNG.integers(9, size=(1, 7)))
 
 
 def test_a_sentence_is_the_mean_of_its_real_tokens():

@@ -45,12 +45,57 @@ def test_one_more_step_gives_the_logits_of_the_full_forward(kind):
     params["embed"] += 3
     params["embed"][0] = 2
     full, _ = language_model.forward(params, tokens, **KINDS[kind])
-    _, past = language_model.advance(params, tokens[:, :3], None, **KINDS[kind])
     settings = {"positions": None, "norm_first": True, "activation": "gelu"} | KINDS[kind]
-    layers = stepping.layers(params["blocks"], past, 7, norm_first=settings["norm_first"])
-    for place in range(3, 7):
-        logits = language_model._one_more(params, tokens[:, place : place + 1], layers, place, **settings)
-        assert abs(logits - full[:, place]).max() <= 1e-12 * abs(full).max()
+    layers = stepping.layers(params["blocks"], 2, 7, norm_first=settings["norm_first"])
+    for start, end in ((0, 3), (3, 4), (4, 6), (6, 7)):
+        logits = language_model._further(params, tokens[:, start:end], layers, start, **settings)
+        assert abs(logits - full[:, end - 1]).max() <= 1e-12 * abs(full).max()
+
+
+@pytest.mark.parametrize("times", [1e3, -1e4])
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("layer", "01")
+def test_steps_whose_scores_need_a_peak(layer, norm_first, times):
+    params, tokens = model(), RNG.integers(V, size=(2, 6))
+    params["blocks"][layer]["look"]["W_query"] *= times
+    full, _ = language_model.forward(params, tokens, norm_first=norm_first)
+    settings = {"positions": None, "norm_first": norm_first, "activation": "gelu"}
+    layers = stepping.layers(params["blocks"], 2, 6, norm_first=norm_first)
+    for start, end in ((0, 4), (4, 5), (5, 6)):
+        logits = language_model._further(params, tokens[:, start:end], layers, start, **settings)
+        assert np.isfinite(logits).all() and abs(logits - full[:, end - 1]).max() <= 1e-12 * abs(full).max()
+
+
+def test_steps_whose_exponentials_keep_few_digits():
+    """Scores of about -140 in the first layer: 2^-140 is a number of single precision, of nine bits."""
+    params, tokens = model(), RNG.integers(V, size=(2, 6))
+    look = params["blocks"]["0"]["look"]
+    for name, b in (("query", -8.3), ("key", 8.3)):
+        look[f"W_{name}"] *= 0.02
+        look[f"b_{name}"][...] = b
+    full, _ = language_model.forward(params, tokens)
+    single = tree.astype(params, np.float32)
+    layers = stepping.layers(single["blocks"], 2, 6)
+    for start, end in ((0, 4), (4, 5), (5, 6)):
+        x = language_model._embed(single, tokens[:, start:end], start, language_model._placed(single, end, None))
+        logits = stepping.step(layers, single["norm"], x, start)[:, -1] @ single["embed"].mT
+        assert logits.dtype == np.float32 and abs(logits - full[:, end - 1]).max() <= 1e-5 * abs(full).max()
+
+
+@pytest.mark.parametrize("piece", [1, 3, 5, 6])
+def test_a_long_beginning_is_read_in_pieces(piece, monkeypatch):
+    params, tokens = model(), RNG.integers(V, size=(2, 5))
+    right = language_model.generate(params, tokens, steps=4, positions="alibi")
+    real, widths = stepping.step, []
+
+    def step(layers, last_norm, x, place, **settings):
+        widths.append(x.shape[1])
+        return real(layers, last_norm, x, place, **settings)
+
+    monkeypatch.setattr(language_model, "PIECE", piece)
+    monkeypatch.setattr(stepping, "step", step)
+    assert (language_model.generate(params, tokens, steps=4, positions="alibi") == right).all()
+    assert sum(widths) == 8 and max(widths) == min(piece, 5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
