@@ -246,17 +246,18 @@ TURN_BACK = "_turn(dout, _rotation(x, offset, base), style, -1)"
 PROJECT = "np.swapaxes(projected.reshape(*x.shape[:-1], H, D), -3, -2)"
 PROJECT_BACK = "np.swapaxes(dheads, -3, -2).reshape(*x.shape[:-1], H * D)"
 BACK_OUT = 'linear_backward(dout, joined, _flat(params["W_out"]), params.get("b_out"))'
-GATES_BACK = "[sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]"
+LSTM_GATES, LSTM_OTHERS = "zip(total, (i, f, g, o)", "others = g, cell, i, shown"
+LSTM_OWN, NO_SLOPE = "own = _of_sigmoid, _of_sigmoid, _of_tanh, _of_sigmoid", "(lambda gate, room: 1)"
 LSTM_STATE = "State(out @ W_hidden_T, dcell)"
 LSTM_SHOWN, LSTM_SHOWN_SLOPE = "dnew = dnew + dhidden * slope.hidden", "hidden = tanh_backward(o, shown)"
 LSTM_HIDDEN = "hidden_rows(unrolled.steps).mT @ dprojected"
-LSTM_BACK = 'drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])'
+LSTM_BACK = "dW = rows.mT @ dprojected"
 LSTM_FIRST = "first = slice(0, len(dstate.hidden))"
-FIRST_INPUT = "dW_input = rows[first].mT @ dprojected[first]"
-FIRST_BIAS = "db = dprojected[first].sum(axis=0)"
+FIRST_INPUT = "dW[:-1] = rows[first, :-1].mT @ dprojected[first]"
+FIRST_BIAS = "dW[-1] = dprojected[first].sum(axis=0)"
 FIRST_HIDDEN = {LSTM_HIDDEN: "hidden_rows(unrolled.steps[:1]).mT @ dprojected[: len(dstate.hidden)]"}
 LSTM_OUTPUT = "slope.total[3], out=dtotal[3]"
-LSTM_SLOPES, LSTM_CELL = "di, df, dg, do = g, cell, i, shown", "return dnew * slope.cell"
+LSTM_CELL = "return dnew * slope.cell"
 GRU_NEW = "dn, dz, dhidden = dnew * (1 - z), dnew * (hidden - n), dnew * z"
 RNN_TOTAL = "dtotal = np.multiply(dnew, 1 - new * new, out=out)"
 RNN_STATE = "State(dtotal @ W_hidden.mT)"
@@ -839,13 +840,13 @@ ZOO = [
         "dx[t + k] += dout[t] W[k]^T"),
     # lstm
     Bug("lstm: gates in another order in backward", LSTM,
-        {GATES_BACK: GATES_BACK.replace("sigmoid_backward(di, i), sigmoid_backward(df, f)",
-                                        "sigmoid_backward(df, f), sigmoid_backward(di, i)")}, "lstm", "batch",
+        {LSTM_GATES: "zip(total, (f, i, g, o)", LSTM_OTHERS: "others = cell, g, i, shown"}, "lstm", "batch",
         "The columns of the weights hold the gates in one order, and both passes have to keep it.",
         "dtotal = [di, df, dg, do], as forward cuts it: i f g o"),
     Bug("lstm: gates in the order i f o g in both passes", LSTM,
         {"for k in (0, 1, 3, 2)": "for k in (0, 1, 2, 3)",
-         "tanh_backward(dg, g), sigmoid_backward(do, o)]": "sigmoid_backward(do, o), tanh_backward(dg, g)]",
+         LSTM_GATES: "zip(total, (i, f, o, g)", LSTM_OTHERS: "others = g, cell, shown, i",
+         LSTM_OWN: "own = _of_sigmoid, _of_sigmoid, _of_sigmoid, _of_tanh",
          LSTM_OUTPUT: LSTM_OUTPUT.replace("3", "2")},
         "lstm", "batch",
         "Any order learns, but loaded weights mean one of them: PyTorch and Keras have i f g o, others differ.",
@@ -858,15 +859,15 @@ ZOO = [
         "The old cell was multiplied by the forget gate, so its gradient is.",
         "dcell_t-1 = dcell_t f_t"),
     Bug("lstm: the forget gate hears nothing", LSTM,
-        {LSTM_SLOPES: "di, df, dg, do = g, 0 * cell, i, shown"}, "lstm", "given state",
+        {LSTM_OTHERS: "others = g, 0 * cell, i, shown"}, "lstm", "given state",
         "The forget gate decides how much of the old cell stays: the old cell is its slope.",
         "df_t = dcell_t cell_t-1"),
     Bug("lstm: the forget gate's slope is the new cell", LSTM,
-        {LSTM_SLOPES: "di, df, dg, do = g, f * cell + i * g, i, shown"}, "lstm", "batch",
+        {LSTM_OTHERS: "others = g, f * cell + i * g, i, shown"}, "lstm", "batch",
         "The forget gate multiplied the cell before the step, not the one after it.",
         "df_t = dcell_t cell_t-1"),
     Bug("lstm: input gate and candidate trade their gradients", LSTM,
-        {LSTM_SLOPES: "di, df, dg, do = i, cell, g, shown"}, "lstm", "batch",
+        {LSTM_OTHERS: "others = i, cell, g, shown"}, "lstm", "batch",
         "In a product each factor's gradient holds the other factor.",
         "di = dcell g,   dg = dcell i"),
     Bug("lstm: the hidden path is cut", LSTM,
@@ -889,41 +890,42 @@ ZOO = [
         "1 - y^2 is the slope of tanh where y is its result: y is tanh(cell), not the cell.",
         "dcell = dhidden o (1 - tanh(cell)^2)"),
     Bug("lstm: the output gate's slope is the cell", LSTM,
-        {LSTM_SLOPES: "di, df, dg, do = g, cell, i, f * cell + i * g"}, "lstm", "batch",
+        {LSTM_OTHERS: "others = g, cell, i, f * cell + i * g"}, "lstm", "batch",
         "The output gate multiplies tanh(cell), so that is its slope.",
         "do = dhidden tanh(cell)"),
     Bug("lstm: the slope of sigmoid is taken twice through it", LSTM,
-        {"sigmoid_backward(df, f)": "sigmoid_backward(df, 1 / (1 + np.exp(-f)))"}, "lstm", "given state",
+        {LSTM_GATES: "zip(total, (i, 1 / (1 + np.exp(-f)), g, o)"}, "lstm", "given state",
         "s (1 - s) with s the gate itself: it has been through the sigmoid already.",
         "dtotal_f = df f (1 - f)"),
     Bug("lstm: output gate and candidate in another order in backward", LSTM,
-        {"tanh_backward(dg, g), sigmoid_backward(do, o)": "sigmoid_backward(do, o), tanh_backward(dg, g)",
+        {LSTM_GATES: "zip(total, (i, f, o, g)", LSTM_OTHERS: "others = g, cell, shown, i",
+         LSTM_OWN: "own = _of_sigmoid, _of_sigmoid, _of_sigmoid, _of_tanh",
          LSTM_OUTPUT: LSTM_OUTPUT.replace("3", "2")},
         "lstm", "batch",
         "The gates are joined in the order in which forward cut them apart: books differ between i f g o and i f o g.",
         "dtotal = [dtotal_i, dtotal_f, dtotal_g, dtotal_o]"),
     Bug("lstm: the slope of the input gate is forgotten", LSTM,
-        {"[sigmoid_backward(di, i)": "[di"}, "lstm", "batch",
+        {LSTM_OWN: f"own = {NO_SLOPE}, _of_sigmoid, _of_tanh, _of_sigmoid"}, "lstm", "batch",
         "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_i = di i (1 - i)"),
     Bug("lstm: the slope of the forget gate is forgotten", LSTM,
-        {"sigmoid_backward(df, f)": "df"}, "lstm", "batch",
+        {LSTM_OWN: f"own = _of_sigmoid, {NO_SLOPE}, _of_tanh, _of_sigmoid"}, "lstm", "batch",
         "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_f = df f (1 - f)"),
     Bug("lstm: the slope of the output gate is forgotten", LSTM,
-        {"sigmoid_backward(do, o)": "do"}, "lstm", "batch",
+        {LSTM_OWN: f"own = _of_sigmoid, _of_sigmoid, _of_tanh, {NO_SLOPE}"}, "lstm", "batch",
         "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.", "dtotal_o = do o (1 - o)"),
     Bug("lstm: the slope of the candidate is forgotten", LSTM,
-        {"tanh_backward(dg, g)": "dg"}, "lstm", "batch",
+        {LSTM_OWN: f"own = _of_sigmoid, _of_sigmoid, {NO_SLOPE}, _of_sigmoid"}, "lstm", "batch",
         "The candidate is a tanh of its sum: the slope of tanh stands between them.", "dtotal_g = dg (1 - g^2)"),
     Bug("lstm: the slopes of the gates are forgotten", LSTM,
-        {GATES_BACK: "[di, df, tanh_backward(dg, g), do]"}, "lstm", "batch",
+        {LSTM_OWN: f"own = {NO_SLOPE}, {NO_SLOPE}, _of_tanh, {NO_SLOPE}"}, "lstm", "batch",
         "A gate is a sigmoid of its sum: the slope of the sigmoid stands between them.",
         "dtotal_i = di i (1 - i), and so for f and o"),
     Bug("lstm: the candidate has the slope of a sigmoid", LSTM,
-        {"tanh_backward(dg, g)": "sigmoid_backward(dg, g)"}, "lstm", "batch",
+        {LSTM_OWN: "own = _of_sigmoid, _of_sigmoid, _of_sigmoid, _of_sigmoid"}, "lstm", "batch",
         "The candidate is no gate: it went through tanh.",
         "dtotal_g = dg (1 - g^2)"),
     Bug("lstm: the bias's gradient is that of the last step alone", LSTM,
-        {LSTM_BACK: f"{LSTM_BACK}; db = dprojected[-len(dstate.hidden) :].sum(axis=0)"}, "lstm", "batch",
+        {LSTM_BACK: f"{LSTM_BACK}; dW[-1] = dprojected[-len(dstate.hidden) :].sum(axis=0)"}, "lstm", "batch",
         "The same bias is added at every step: its gradient is the sum over time.",
         "db = sum over sequences and steps of dtotal"),
     Bug("lstm: W_input's gradient is assigned at each step, not added", LSTM,

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import threads, tree, validate
-from minattn.functions import buffers, linear_backward, product, sigmoid_backward, tanh, tanh_backward
+from minattn.functions import product, tanh, tanh_backward
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
     hidden_rows,
@@ -79,7 +79,7 @@ class Cache(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some sequences of the batch, as one thread reads them; rows: all their steps, one after the other (T B, I)."""
+    """Some sequences of the batch, as one thread reads them; rows: all their steps, a 1 behind each (T B, I + 1)."""
 
     where: slice
     rows: Any
@@ -173,12 +173,24 @@ def slopes(cell, gates, shown):
     i, f, o, g = gates
     # hidden = o * shown, shown = tanh(new)
     hidden = tanh_backward(o, shown)
-    # new = f * cell + i * g, hidden = o * shown; i, f, g, o = gates of total
-    di, df, dg, do = g, cell, i, shown
-    parts = [sigmoid_backward(di, i), sigmoid_backward(df, f), tanh_backward(dg, g), sigmoid_backward(do, o)]
-    shape, dtype = (*i.shape[:-2], 4, *i.shape[-2:]), np.result_type(*parts)
-    total = np.stack(parts, axis=-3, out=buffers.empty(gates, shape, dtype))
-    return Slopes(hidden, total, f)
+    # new = f * cell + i * g, hidden = o * shown
+    others = g, cell, i, shown
+    # i, f, g, o = gates of total
+    total = np.empty_like(gates, np.result_type(cell, gates))
+    own = _of_sigmoid, _of_sigmoid, _of_tanh, _of_sigmoid
+    for part, gate, slope, other in zip(total, (i, f, g, o), own, others, strict=True):
+        np.multiply(slope(gate, part), other, out=part)
+    return Slopes(hidden, np.moveaxis(total, 0, -3), f)
+
+
+def _of_sigmoid(gate, room):
+    """The slope of sigmoid where it has this result: s (1 - s)."""
+    return np.multiply(np.subtract(1, gate, out=room), gate, out=room)
+
+
+def _of_tanh(gate, room):
+    """The slope of tanh where it has this result: 1 - g^2."""
+    return np.subtract(1, np.multiply(gate, gate, out=room), out=room)
 
 
 def slopes_of(unrolled, some):
@@ -198,7 +210,8 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
     B, T, I, N = (sizes[letter] for letter in "BTIN")
     real = real_steps(lengths, inputs)
     inputs = hide(real, inputs)                                             # (B, T, I)
-    W_input, W_hidden, b = (halved(params[name]) for name in ("W_input", "W_hidden", "b"))  # (4, *, N), b (4, N)
+    W_hidden = halved(params["W_hidden"])                                   # (4, N, N)
+    W_input = halved(np.concatenate([params["W_input"], params["b"][None]]))  # (4, I + 1, N)  b meets a 1
 
     def each(params, projected, state, out):
         sums = np.add(projected, state.hidden @ W_hidden, out=out)          # (4, b, N)
@@ -206,14 +219,14 @@ def forward(params, inputs, state=None, *, lengths=None, reverse=False):
 
     def read(some):
         size = some.stop - some.start
-        rows = time_first(inputs[some]).reshape(T * size, I)                                     # (T b, I)
-        sums = time_first(product(rows, W_input).reshape(4, T, size, N))                         # (T, 4, b, N)
-        apart = buffers.empty(sums, sums.shape, np.result_type(sums, b))                         # each step by itself
-        projected = time_first(np.add(sums, b[:, None], out=apart))                              # (4, T, b, N)
+        rows = np.ones_like(inputs, shape=(T, size, I + 1))                                      # (T, b, I + 1)
+        rows[..., :I] = time_first(inputs[some])
+        rows = rows.reshape(T * size, I + 1)                                                     # (T b, I + 1)
+        projected = product(rows, W_input).reshape(4, T, size, N)                                # (4, T, b, N)
         zeros = np.zeros_like(projected[0, 0])                                                   # (b, N)
         start = State(zeros, zeros) if state is None else State(*(part[some] for part in state))
         here = [None if step is None else step[some] for step in real]                           # (b, 1) each
-        out, unrolled = unroll(each, params, projected, start, here, reverse)                    # (b, T, N), and state
+        out, unrolled = unroll(each, params, projected, start, here, reverse, apart=True)        # (b, T, N), and state
         return out, Part(some, rows, unrolled)
 
     alone = B * N * N < WORTH or not isinstance(inputs, np.ndarray)
@@ -250,11 +263,12 @@ def backward(dout, cache):
         dprojected, dstate, _ = _flow(dout, cache, part, keep=False)
         dprojected = time_first(dprojected).reshape(len(rows), len(params["b"]))  # not -1: there may be no rows
         dW_hidden = hidden_rows(unrolled.steps).mT @ dprojected
-        # projected = linear(rows, W_input, b)
-        drows, dW_input, db = linear_backward(dprojected, rows, params["W_input"], params["b"])
-        # rows = inputs, time first
+        # projected = rows @ [W_input, b]
+        dW = rows.mT @ dprojected
+        # rows = inputs, time first, and ones
+        drows = product(dprojected, params["W_input"].mT)
         dinputs = time_first(drows.reshape(*time_first(inputs[part.where]).shape))
-        return (dinputs, dstate), {"W_input": dW_input, "W_hidden": dW_hidden, "b": db}
+        return (dinputs, dstate), {"W_input": dW[:-1], "W_hidden": dW_hidden, "b": dW[-1]}
 
     douts, dparams = zip(*threads.map(back, parts), strict=True)
     dinputs, dstate = join(douts)

@@ -18,7 +18,7 @@ import numpy as np
 from minattn import tree, validate
 from minattn.functions import add_into, buffers, linear, linear_backward
 
-TILE = 2**17  # numbers that are looked at together: what a core keeps near
+TILE = 2**19  # numbers that are looked at together: what a core keeps near
 
 
 class Cache(NamedTuple):
@@ -81,20 +81,24 @@ def project_backward(dout, inputs, W_input, b):
     return time_first(dinputs), dW_input, db
 
 
-def unroll(step, params, projected, state, real, reverse):
-    """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache. Steps may write over projected."""
+def unroll(step, params, projected, state, real, reverse, apart=False):
+    """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache.
+
+    Steps may write over projected, or, apart, where each step's numbers lie together whatever axes they have.
+    """
     T = projected.shape[1]
     dtype = np.result_type(projected, *state, *params.values())
     projected = time_first(projected).astype(dtype, copy=False)                                    # (T, B, *)
+    written = buffers.empty(projected, projected.shape, dtype) if apart else projected             # (T, B, *)
     order = range(T)[::-1] if reverse else range(T)
     outputs, steps = [None] * T, [None] * T
     for t in order:
-        new, steps[t] = step(params, projected[t], state, out=projected[t])                        # (B, N) each
+        new, steps[t] = step(params, projected[t], state, out=written[t])                          # (B, N) each
         outputs[t] = _where(real[t], new.hidden, 0)                                                # (B, N)
         if real[t] is not None:
             new = type(new)(*(np.where(real[t], *pair) for pair in zip(new, state, strict=True)))  # (B, N) each
         state = new
-    return (np.stack(outputs, axis=1), state), Cache(steps, real, order, projected)
+    return (np.stack(outputs, axis=1), state), Cache(steps, real, order, written)
 
 
 def unroll_backward(State, step_backward, dout, cache, slopes=None, keep=True, shape=None):
