@@ -115,9 +115,11 @@ class Flat:
         # The averages are kept as sums, mean / (1 - beta1) and square / (1 - beta2): one pass less for each
         self._rows = np.stack([row, np.zeros_like(row), np.zeros_like(row)])  # params, sums, sums of squares
         chunk = max(row.size, 1) if is_device(row) else CHUNK  # a card has no such cache, and each call costs it more
-        self._chunks = _chunks([leaf.size for _, leaf in leaves], chunk)
+        places = _chunks([leaf.size for _, leaf in leaves], chunk)
+        self._chunks = [(tuple(self._rows[:, place]), pieces) for place, pieces in places]
         self._spare = np.empty_like(row, shape=(2, chunk))
         self.params = _views(self._rows[0], params)
+        self._shapes = [leaf.shape for _, leaf in leaves]
 
     @property
     def state(self):
@@ -160,14 +162,13 @@ class Flat:
 
     def _checked(self, grads):
         """The gradients one after the other, in the order of the parameters."""
-        found = []
-        tree.map(lambda param, grad: found.append((param, grad)), self.params, grads)
-        for i, (param, grad) in enumerate(found):
-            if grad is None or grad.shape != param.shape:
+        found = _in_order(self.params, grads)
+        for i, (grad, shape) in enumerate(zip(found, self._shapes, strict=True)):
+            if grad is None or grad.shape != shape:
                 path, _ = tree.leaves(self.params)[i]
                 came = "is None" if grad is None else f"has shape {grad.shape}"
-                raise ValueError(f"the parameter {path} has shape {param.shape} but its gradient {came}")
-        return [grad for _, grad in found]
+                raise ValueError(f"the parameter {path} has shape {shape} but its gradient {came}")
+        return found
 
     def _norm(self, grads, max_norm):
         """The squares summed in float64; where that is not enough, or something is wrong, `clip` knows what to do."""
@@ -182,11 +183,21 @@ class Flat:
     def _walk(self, grads):
         """Chunk by chunk: grad, param, and its two sums, as views; a gradient in several pieces is put together."""
         grads = [grad.reshape(-1) for grad in grads]
-        for place, pieces in self._chunks:
+        for rows, pieces in self._chunks:
             found = [grads[i][part] for i, part in pieces]
-            size = place.stop - place.start
-            grad = found[0] if len(found) == 1 else np.concatenate(found, out=self._spare[0, :size])
-            yield grad, *self._rows[:, place]
+            grad = found[0] if len(found) == 1 else np.concatenate(found, out=self._spare[0, : rows[0].size])
+            yield grad, *rows
+
+
+def _in_order(params, grads):
+    """Every gradient, in the order of the parameters; `tree.map` for what is no dict, and for what does not fit."""
+    if isinstance(params, dict) and isinstance(grads, dict) and params.keys() == grads.keys():
+        return [grad for name, child in params.items() for grad in _in_order(child, grads[name])]
+    if hasattr(params, "shape"):
+        return [grads]
+    found = []
+    tree.map(lambda _, grad: found.append(grad), params, grads)
+    return found
 
 
 def _chunks(sizes, chunk):

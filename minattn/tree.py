@@ -23,7 +23,7 @@ def map(function, tree, *others):
         return None
     if isinstance(tree, dict):
         _same_names(tree, *others)
-        return {name: map(function, child, *(o[name] for o in others)) for name, child in tree.items()}
+        return {name: map(function, child, *[o[name] for o in others]) for name, child in tree.items()}
     if isinstance(tree, (tuple, list)):
         children = [map(function, *child) for child in zip(tree, *others, strict=True)]
         return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)

@@ -123,9 +123,9 @@ def step(params, projected, state):
 
 
 def halved(x):
-    """(..., 4N), i f g o -> (4, ..., N), i f o g: each by itself, and half of what goes into a sigmoid."""
-    N = x.shape[-1] // 4
-    parts = np.stack([x[..., k * N : (k + 1) * N] for k in (0, 1, 3, 2)])   # (4, ..., N)
+    """x (*, 4N), i f g o -> (4, *, N), i f o g: each by itself, and half of what goes into a sigmoid."""
+    N = x.shape[1] // 4
+    parts = np.stack([x[:, k * N : (k + 1) * N] for k in (0, 1, 3, 2)])     # (4, *, N)
     parts[:3] *= 0.5
     return parts
 
