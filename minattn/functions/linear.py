@@ -4,7 +4,7 @@ import numpy as np
 
 from minattn import validate
 from minattn.functions import buffers
-from minattn.functions.broadcast import add_into
+from minattn.functions.broadcast import add_into, column_sum
 
 
 def linear(x, W, b=None):
@@ -18,7 +18,7 @@ def linear_backward(dout, x, W, b=None):
     validate.together(dout=dout, x=x, W=W)
     # out = rows @ W + b, in the shape of x
     drows = _rows(dout)
-    db = None if b is None else drows.sum(axis=0)
+    db = None if b is None else column_sum(drows)
     dW = _rows(x).mT @ drows
     # rows = x, all leading axes in one
     dx = product(drows, W.mT).reshape(x.shape)

@@ -558,7 +558,7 @@ ZOO = [
         "p is the share that is silenced; some frameworks of old meant the share that is kept.",
         "keep = 0 with probability p, else 1 / (1 - p)", "output"),
     Bug("linear: the bias's gradient is averaged", LINEAR,
-        {"drows.sum(axis=0)": "drows.mean(axis=0)"}, "additive", "batch",
+        {"column_sum(drows)": "drows.mean(axis=0)"}, "additive", "batch",
         "The bias is added to every row: its gradient is the sum of the rows. A mean belongs to the loss alone.",
         "db = sum over rows of dout"),
     Bug("tanh's slope is 1 - out", ACTIVATION,
@@ -624,7 +624,7 @@ ZOO = [
         "Inside the root it keeps the slope finite where all x are equal; outside, backward is another one too.",
         "normalized = (x - mean) / sqrt(var + eps)"),
     Bug("layer norm: the gain's gradient is that of the bias", NORM,
-        {'dgain = np.einsum("rm,rm->m", dout.reshape(-1, M), normalized.reshape(-1, M))':
+        {'dgain = np.einsum("rm,rm->m", drows, normalized.reshape(-1, M))':
          "dgain = unbroadcast(dout, gain)"}, "layer_norm", "gain and bias",
         "The gain multiplies normalized, so normalized is its slope.",
         "dgain = sum over rows of dout normalized"),
