@@ -321,7 +321,7 @@ for G in (8, 2, 1):
 
 # %% [markdown]
 # The library's own code: a new token through the model, and through one block. (`generate` takes a faster form of the
-# same, `minattn.models.stepping`, where the cache has its full size from the start.)
+# same for all its tokens, `minattn.models.stepping`, where the cache has its full size from the start.)
 
 # %%
 source(language_model.advance, block.advance)

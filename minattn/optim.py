@@ -115,8 +115,7 @@ class Flat:
         # The averages are kept as sums, mean / (1 - beta1) and square / (1 - beta2): one pass less for each
         self._rows = np.stack([row, np.zeros_like(row), np.zeros_like(row)])  # params, sums, sums of squares
         chunk = max(row.size, 1) if is_device(row) else CHUNK  # a card has no such cache, and each call costs it more
-        places = _chunks([leaf.size for _, leaf in leaves], chunk)
-        self._chunks = [(tuple(self._rows[:, place]), pieces) for place, pieces in places]
+        self._chunks = _chunks([leaf.size for _, leaf in leaves], chunk)
         self._spare = np.empty_like(row, shape=(2, chunk))
         self.params = _views(self._rows[0], params)
         self._shapes = [leaf.shape for _, leaf in leaves]
@@ -183,17 +182,18 @@ class Flat:
     def _walk(self, grads):
         """Chunk by chunk: grad, param, and its two sums, as views; a gradient in several pieces is put together."""
         grads = [grad.reshape(-1) for grad in grads]
-        for rows, pieces in self._chunks:
+        for place, pieces in self._chunks:
             found = [grads[i][part] for i, part in pieces]
-            grad = found[0] if len(found) == 1 else np.concatenate(found, out=self._spare[0, : rows[0].size])
-            yield grad, *rows
+            size = place.stop - place.start
+            grad = found[0] if len(found) == 1 else np.concatenate(found, out=self._spare[0, :size])
+            yield grad, *self._rows[:, place]
 
 
 def _in_order(params, grads):
     """Every gradient, in the order of the parameters; `tree.map` for what is no dict, and for what does not fit."""
     if isinstance(params, dict) and isinstance(grads, dict) and params.keys() == grads.keys():
         return [grad for name, child in params.items() for grad in _in_order(child, grads[name])]
-    if hasattr(params, "shape"):
+    if hasattr(params, "shape"):  # the map would say the same, slower
         return [grads]
     found = []
     tree.map(lambda _, grad: found.append(grad), params, grads)

@@ -107,6 +107,12 @@ def directions(params, state):
         raise ValueError("the state must be a pair: the state of the forward cell and that of the backward cell")
 
 
+def groups(H, G):
+    """H heads share G key/value heads evenly."""
+    if H % G:
+        raise ValueError(f"the H={H} heads cannot share G={G} key/value heads evenly: H must be a multiple of G")
+
+
 def block(params, x, memory, activation):
     """The inputs of a Transformer layer, against what its parameters were made for."""
     M = params["norm_feed"]["gain"].shape[0]

@@ -72,6 +72,8 @@ class DeviceArray(NDArrayOperatorsMixin):
             kwargs = kwargs | {"mode": "wrap"} if name == "take" else kwargs
             args = args if name == "take" else _round(*args, **kwargs)
             kwargs = kwargs if name == "take" else {}
+        if name.endswith("_like") and "shape" in kwargs and not kwargs["shape"]:
+            kwargs = {key: value for key, value in kwargs.items() if key != "shape"}  # CuPy takes () and 0 for none
         if name == "asarray":
             args = (args[0].copy() if isinstance(args[0], np.ndarray) else args[0], *args[1:])
         if name == "array_equal":
@@ -118,6 +120,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         return DeviceArray(self._host.copy())
 
     shape = property(lambda self: self._host.shape)
+    flags = property(lambda self: self._host.flags)
     ndim = property(lambda self: self._host.ndim)
     size = property(lambda self: self._host.size)
     dtype = property(lambda self: self._host.dtype)

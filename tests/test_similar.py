@@ -116,6 +116,13 @@ def test_vectors_do_not_depend_on_who_stands_beside(folder):
     assert similar.embed(model, []).shape == (0, 8)
 
 
+def test_weights_are_joined_once(command, monkeypatch):
+    made, real = [], minilm.reader
+    monkeypatch.setattr(minilm, "reader", lambda params: made.append(params) or real(params))
+    monkeypatch.setattr(similar, "PORTION", 2)
+    assert command("cat")[0] == 0 and len(made) == 1
+
+
 def test_what_was_computed_is_kept(command, tmp_path, monkeypatch):
     path, asked = tmp_path / "vectors.npz", []
     real = similar.embed

@@ -122,7 +122,7 @@ def forward(params, query, key, value, bias=None, *, mask=None, tile=None, keep=
             for rows in _rows(cache):
                 place = heads.where, rows
                 sums, looked = look(heads, rows)
-                fine = (sums.real > LOW) & (sums.real < HIGH)
+                fine = moderate(sums)
                 if not (fine if dead is None else fine | (dead[place] & (sums == 0))).all():
                     peak[place] = _peak(cache, heads, rows)
                     sums, looked = look(heads, rows, peak[place])
@@ -175,6 +175,16 @@ def backward(dcontext, cache):
     dkey /= math.sqrt(D)
     scaled = (dquery, query), (dkey, key), (dvalue, value), (dbias, bias)
     return tuple(None if x is None else unbroadcast(d.reshape(*leading, *d.shape[1:]), x) for d, x in scaled), {}
+
+
+def moderate(total):
+    """Where no peak was needed: nothing has overflowed, and what has underflowed is less than 1e-22 of its row.
+
+    Half precision has no such numbers: there nothing is moderate.
+    """
+    if total.real.dtype.itemsize < 4:
+        return np.zeros_like(total.real, dtype=bool)
+    return (total.real > LOW) & (total.real < HIGH)
 
 
 def _add(place, left, right, alone):

@@ -100,8 +100,7 @@ def init(rng, *, M, H, G=None, D=None, E=None, P=None, U=None, A=None, bias=True
     inner = inner or dot
     G, D, P = G or H, D or M // H, P or M
     E = E or D
-    if H % G:
-        raise ValueError(f"the H={H} heads cannot share G={G} key/value heads evenly: H must be a multiple of G")
+    validate.groups(H, G)
     shapes = {"query": (M, H, D), "key": (P, G, D), "value": (U or P, G, E)}
     params = {f"W_{name}": rng.normal(size=shape) / math.sqrt(shape[0]) for name, shape in shapes.items()}
     params["W_out"] = rng.normal(size=(H, E, M)) / math.sqrt(H * E)
@@ -216,8 +215,7 @@ def _check(params, query, key, value, bias, mask):
     own = {name: array for name, array in params.items() if name != "inner"}
     *leading, T, S = validate.attention(SHAPES, own, query, key, value, optional=OPTIONAL)
     H, G = params["W_query"].shape[1], params["W_key"].shape[1]
-    if H % G:
-        raise ValueError(f"the H={H} heads cannot share G={G} key/value heads evenly: H must be a multiple of G")
+    validate.groups(H, G)
     shape = (*leading, H, T, S)
     _check_heads(H, mask, bias)
     if bias is not None:

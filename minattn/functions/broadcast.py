@@ -41,8 +41,10 @@ def row_dot(x, y):
 
 
 def column_sum(rows):
-    """rows (R, M) -> the sum of them all (M,): a product with ones takes half the time of sum(axis=0)."""
-    return np.ones_like(rows, shape=len(rows)) @ rows
+    """rows (R, M) -> the sum of them all (M,): as a product with ones it takes half the time, where the BLAS can."""
+    if not rows.flags.c_contiguous:
+        return rows.sum(axis=0)
+    return np.ones_like(rows, shape=(len(rows),)) @ rows
 
 
 def part(term, rows, columns):

@@ -115,7 +115,7 @@ def _exp(x, powers, total):
         np.exp2(powers, out=powers)
     else:
         np.exp(x, out=powers)
-    total[..., 0] = powers @ np.ones_like(powers, shape=powers.shape[-1])
+    total[..., 0] = powers @ np.ones_like(powers, shape=powers.shape[-1:])
 
 
 def _times(exponentials, scale, dlogits):

@@ -22,12 +22,12 @@ from minattn.functions import (
     linear_backward,
     softmax,
 )
-from minattn.models import block, stepping
+from minattn.models import block, reading, stepping
 from minattn.op import Case
 from minattn.positions import alibi, learned, learned_backward, sinusoidal
 
 PAPER = "Radford 2019 (GPT-2)"
-PIECE = 128  # tokens of a beginning that are read together: their scores take H PIECE S numbers
+PIECE = 128  # tokens of a beginning that are read together: their scores are B H PIECE S numbers
 
 
 class Cache(NamedTuple):
@@ -129,7 +129,7 @@ def generate(
     validate.count("steps", steps)
     settings = {"positions": positions, "norm_first": norm_first, "activation": activation}
     B, T = tokens.shape
-    layers = stepping.layers(params["blocks"], B, T + steps, norm_first=norm_first)
+    layers = stepping.layers(params["blocks"], B, T + steps, reading.dtype_of(params), norm_first=norm_first)
     for place in range(0, T, PIECE):
         logits = _further(params, tokens[:, place : place + PIECE], layers, place, **settings)   # (B, V)
     written = np.empty_like(tokens, shape=(B, T + steps))                                        # (B, T + steps)

@@ -96,7 +96,8 @@ def backward(dhidden, cache):
 def reader(params):
     """-> read(tokens, *, lengths=None, types=None) -> hidden (B, T, M): `forward` where nobody goes back.
 
-    It keeps nothing, and joins the weights beforehand, so make one for all that is to be read. See `models.reading`.
+    It keeps nothing and joins the weights beforehand: make one for all that is to be read, and another where the params
+    have changed. See `models.reading`.
     """
     layers = reading.layers(params["blocks"])
 

@@ -7,7 +7,7 @@
 
 Since the weights stay, those of query, key and value are joined once, and one product serves all three. What softmax
 divides by comes along with what it divides, by a column of ones. And since nobody goes back nothing is kept: each sum
-stands in the place of its first term. Why no peak is looked for while the totals are fine: see `attention.fused`.
+stands in the place of its first term. Why no peak is looked for while the totals are moderate: see `attention.fused`.
 """
 
 import math
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minattn import masks, validate
-from minattn.attention.fused import HIGH, LOG2_E, LOW
+from minattn import masks, tree, validate
+from minattn.attention.fused import LOG2_E, ON_A_CARD, moderate
 from minattn.functions import FUNCTIONS, row_dot, row_sum
 from minattn.functions.broadcast import add_into
 from minattn.functions.norm import EPS
@@ -29,14 +29,20 @@ class Layer(NamedTuple):
     """A layer with its weights joined. sizes: H, G, D, E."""
 
     params: dict
+    dtype: Any
     sizes: tuple
     W_joint: Any
     b_joint: Any
 
 
 def layers(blocks):
-    """Layers that are ready to read, with the weights as they are now: some are copied."""
-    return [Layer(params, *joined(params["look"])) for params in blocks.values()]
+    """Layers that are ready to read; some weights are copied, others not, so nobody writes to blocks from now on."""
+    return [Layer(params, dtype_of(params), *joined(params["look"])) for params in blocks.values()]
+
+
+def dtype_of(params):
+    """What all of them together compute in."""
+    return np.result_type(*[leaf for _, leaf in tree.leaves(params)])
 
 
 def joined(look):
@@ -47,6 +53,7 @@ def joined(look):
     W = {part: look[f"W_{part}"] for part in PARTS}                              # (M, H, D), (M, G, D), (M, G, E)
     b = {part: look.get(f"b_{part}", np.zeros_like(W[part][0])) for part in PARTS}
     (M, H, D), (_, G, E) = W["query"].shape, W["value"].shape
+    validate.groups(H, G)
     scale = LOG2_E / math.sqrt(D)
     W["query"], b["query"] = scale * W["query"], scale * b["query"]
     W["value"] = np.concatenate([W["value"], np.zeros_like(W["value"][..., :1])], axis=-1)  # (M, G, E + 1)
@@ -55,20 +62,24 @@ def joined(look):
     return (H, G, D, E), W_joint, np.concatenate([b[part].reshape(-1) for part in PARTS])
 
 
-def heads(joint, sizes, B):
+def heads(joint, sizes, B, t):
     """`joined` undone, views of joint (B t, *) -> query (B, H, t, D), key (B, G, t, D), value (B, G, t, E + 1)."""
     H, G, D, E = sizes
     parts = (joint[:, : H * D], H, D), (joint[:, H * D : (H + G) * D], G, D), (joint[:, (H + G) * D :], G, E + 1)
-    return [part.reshape(B, -1, number, width).swapaxes(1, 2) for part, number, width in parts]
+    return [part.reshape(B, t, number, width).swapaxes(1, 2) for part, number, width in parts]
 
 
 def read(layers, x, real=None, *, activation="gelu", eps=EPS):
     """x (B, T, M), real (B, T) booleans or None -> (B, T, M), every token looking at every real one.
 
-    What stands where nothing is real means nothing. activation, eps: as in `block`.
+    What stands where nothing is real means nothing. activation, eps: as in `block`. A few sentences at a time go
+    through all layers, and however long they are, no more scores are made at once than ROWS tokens have.
     """
+    for layer in layers:
+        validate.block(layer.params, x, None, activation)
     B, T, _ = x.shape
     x = masks.keep(real, x)                                       # what nobody may see never matters, even NaN
+    x = x.astype(np.result_type(x, *[layer.dtype for layer in layers]), copy=False)
     out = np.empty_like(x)
     step = max(1, B if validate.on_device(x) else ROWS // max(1, T))
     with np.errstate(over="ignore", invalid="ignore"):            # an overflow is seen in the totals
@@ -97,32 +108,30 @@ def feed(params, x, activation):
 
 def _attention(layer, x, B, real):
     """Every token of B sentences to every real one of its own: x (R, M) -> context (R, H E)."""
-    H, G, D, E = layer.sizes
+    (H, G, D, E), T = layer.sizes, len(x) // B
     joint = add_into(x @ layer.W_joint, layer.b_joint)            # (R, H D + G D + G (E + 1))
-    query, key, value = heads(joint, layer.sizes, B)              # (B, H, T, D), (B, G, T, D), (B, G, T, E + 1)
-    query, key_T = query.reshape(B, G, -1, D), key.mT.copy()      # (B, G, H / G T, D), (B, G, D, T)  copied: in rows
+    query, key, value = heads(joint, layer.sizes, B, T)           # (B, H, T, D), (B, G, T, D), (B, G, T, E + 1)
+    key_T = key.mT.copy()                                         # (B, G, D, T)  products with rows are faster
     value = masks.keep(None if real is None else real[:, None], value)
-    scores = query @ key_T                                        # (B, G, H / G T, T)
-    looked = np.exp2(scores, out=scores) @ value                  # (B, G, H / G T, E + 1)
-    total = looked[..., E:]                                       # (B, G, H / G T, 1)
-    if not fine(total):
-        looked = _with_peak(query @ key_T, value, real)           # (B, G, H / G T, E + 1)
-    looked = looked.reshape(B, H, -1, E + 1)                      # (B, H, T, E + 1)
-    context = np.empty_like(looked, shape=(B, looked.shape[2], H, E))
-    np.divide(looked[..., :E], looked[..., E:], out=context.swapaxes(1, 2))
+    context = np.empty_like(joint, shape=(B, T, H, E))            # (B, T, H, E)
+    most = ON_A_CARD if validate.on_device(x) else H * ROWS * ROWS
+    step = max(1, most // max(1, B * H * T))
+    for some in (slice(start, start + step) for start in range(0, T, step)):
+        asking = query[:, :, some].reshape(B, G, -1, D)           # (B, G, H / G t, D)
+        scores = asking @ key_T                                   # (B, G, H / G t, T)
+        looked = np.exp2(scores, out=scores) @ value              # (B, G, H / G t, E + 1)
+        if not moderate(looked[..., E:]).all():
+            looked = _with_peak(asking @ key_T, value, real)      # (B, G, H / G t, E + 1)
+        looked = looked.reshape(B, H, -1, E + 1)                  # (B, H, t, E + 1)
+        np.divide(looked[..., :E], looked[..., E:], out=context[:, some].swapaxes(1, 2))
     return context.reshape(len(x), H * E)
-
-
-def fine(total):
-    """No exponential has overflowed, and what has underflowed is less than 1e-22 of its row: no peak was needed."""
-    return ((total > LOW) & (total < HIGH)).all()
 
 
 def _with_peak(scores, value, real):
     """-> looked: right for any scores (B, G, *, T), and with a total of 1 where nothing is real."""
     if real is not None:
         scores = np.where(real[:, None, None], scores, -np.inf)   # (B, G, *, T)
-    peak = scores.max(axis=-1, keepdims=True)                     # (B, G, *, 1)
+    peak = scores.real.max(axis=-1, keepdims=True)                # (B, G, *, 1)
     looked = np.exp2(scores - np.where(peak == -np.inf, 0, peak)) @ value  # (B, G, *, E + 1)
     looked[..., -1:] += looked[..., -1:] == 0
     return looked

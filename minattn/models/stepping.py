@@ -1,7 +1,7 @@
 """A few more tokens: what the layers of `block` compute for new steps, and nothing that an earlier step has done.
 
     joint  = norm(x) W_joint + b_joint                 as in `reading`: query, key, value, of all heads in one product
-    looked = 2^(query keys^T) values                   the keys and values of all steps so far are kept
+    looked = 2^(query keys^T (+ bias)) values          the keys and values of all steps so far are kept
     x      = x + context W_out + b_out                 context = looked, divided by its last column
     x      = x + feed(norm(x))
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minattn import masks, validate
-from minattn.attention.fused import LOG2_E
+from minattn.attention.fused import LOG2_E, moderate
 from minattn.functions import add, buffers, row_sum
 from minattn.functions.norm import EPS
 from minattn.models import reading
@@ -43,12 +43,15 @@ class Layer(NamedTuple):
     values: Any
 
 
-def layers(blocks, B, T, *, norm_first=True):
-    """Layers that are ready for B sequences of up to T steps, none of them made yet; some weights are copied."""
-    return [_ready(params, B, T, norm_first) for params in blocks.values()]
+def layers(blocks, B, T, dtype, *, norm_first=True):
+    """Layers that are ready for B sequences of up to T steps, none of them made yet; dtype: of the steps' features.
+
+    Some weights are copied, others not, so nobody writes to blocks from now on.
+    """
+    return [_ready(params, B, T, dtype, norm_first) for params in blocks.values()]
 
 
-def _ready(params, B, T, norm_first):
+def _ready(params, B, T, dtype, norm_first):
     look, feed = params["look"], params["feed"]
     sizes, *joint = reading.joined(look)
     _, G, D, E = sizes
@@ -58,7 +61,7 @@ def _ready(params, B, T, norm_first):
         joint, into = _after(params["norm_look"], *joint), _after(params["norm_feed"], *into)
         out, back = _centered(*out), _centered(*back)
     feed = dict(zip(("W_in", "b_in", "W_out", "b_out"), (*into, *back), strict=True))
-    keys, values = (np.empty_like(joint[0], shape=(B, G, T, width)) for width in (D, E + 1))
+    keys, values = (np.empty_like(joint[0], dtype, shape=(B, G, T, width)) for width in (D, E + 1))
     return Layer(params, sizes, *joint, *out, feed, keys, values)
 
 
@@ -79,15 +82,16 @@ def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation=
     Their keys and values are written into the layers. bias to (H, t, S), S = place + t; the other options as in
     `block`, and norm_first as the layers were made ready for.
     """
+    B, t, M = x.shape
 
     def through(peak):
         """-> the result, and the totals of each layer."""
-        rows, totals = x.reshape(-1, x.shape[-1]), []                          # (R, M)  R = B t
-        mean = np.full_like(rows, 1 / x.shape[-1], shape=(x.shape[-1], 1))     # (M, 1)  rows @ mean is their mean
+        rows, totals = x.reshape(B * t, M), []                                 # (R, M)  R = B t
+        mean = np.full_like(rows, 1 / M, shape=(M, 1))                         # (M, 1)  rows @ mean is their mean
         rows = rows - rows @ mean if norm_first else rows                      # (R, M)
         for layer in layers:
             asking = _scaled(rows, mean) if norm_first else rows               # (R, M)
-            looked, total = _look(layer, asking, place, bias, rotary, peak)    # (R, M), (B, G, H / G t, 1)
+            looked, total = _look(layer, asking, t, place, bias, rotary, peak) # (R, M), (B H t,)
             rows = rows + looked if norm_first else _norm(rows + looked, layer.params["norm_look"], mean)
             totals.append(total)
             inside = _scaled(rows, mean) if norm_first else rows               # (R, M)
@@ -99,19 +103,17 @@ def step(layers, last_norm, x, place, *, bias=None, norm_first=True, activation=
         return through(peak=True)[0]
     with np.errstate(over="ignore", invalid="ignore"):                         # an overflow is seen in the totals
         out, totals = through(peak=False)
-    return out if reading.fine(np.concatenate(totals)) else through(peak=True)[0]
+    return out if moderate(np.concatenate(totals)).all() else through(peak=True)[0]
 
 
-def _look(layer, x, place, bias, rotary, peak):
-    """From new steps to all up to their own: (R, M) -> (R, M), and what softmax divided by."""
-    (H, G, D, E), B = layer.sizes, len(layer.keys)
-    query, key, value = reading.heads(x @ layer.W_joint + layer.b_joint, layer.sizes, B)
+def _look(layer, x, t, place, bias, rotary, peak):
+    """From t new steps to all up to their own: (R, M) -> (R, M), and what softmax divided by, (B H t,)."""
+    (H, G, D, E), B, S = layer.sizes, len(layer.keys), place + t
+    query, key, value = reading.heads(x @ layer.W_joint + layer.b_joint, layer.sizes, B, t)
     if rotary:
         query, key = turn(query, place, rotary), turn(key, place, rotary)      # (B, H, t, D), (B, G, t, D)
-    t = query.shape[2]
-    S = place + t
     layer.keys[:, :, place:S], layer.values[:, :, place:S] = key, value
-    scores = query.reshape(B, G, -1, D) @ layer.keys[:, :, :S].mT              # (B, G, H / G t, S)
+    scores = query.reshape(B, G, H // G * t, D) @ layer.keys[:, :, :S].mT     # (B, G, H / G t, S)
     if bias is not None:
         scores = (scores.reshape(B, H, t, S) + LOG2_E * bias).reshape(scores.shape)
     if t > 1:
@@ -122,14 +124,14 @@ def _look(layer, x, place, bias, rotary, peak):
     looked = np.exp2(scores, out=scores) @ layer.values[:, :, :S]              # (B, G, H / G t, E + 1)
     total = looked[..., E:]                                                    # (B, G, H / G t, 1)
     context = (looked[..., :E] / total).reshape(B, H, t, E)                    # (B, H, t, E)
-    return add(context.swapaxes(1, 2).reshape(-1, H * E) @ layer.W_out, layer.b_out), total
+    return add(context.swapaxes(1, 2).reshape(B * t, H * E) @ layer.W_out, layer.b_out), total.reshape(-1)
 
 
 def _norm(x, norm, mean):
-    """`layer_norm` of a few rows: (B, M) -> (B, M)."""
+    """`layer_norm` of a few rows: (R, M) -> (R, M)."""
     return _scaled(x - x @ mean, mean) * norm["gain"] + norm["bias"]
 
 
 def _scaled(x, mean):
-    """x of mean 0 -> of mean 0 and variance 1: (B, M) -> (B, M)."""
+    """x of mean 0 -> of mean 0 and variance 1: (R, M) -> (R, M)."""
     return x / np.sqrt((x * x) @ mean + EPS)

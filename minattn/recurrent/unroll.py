@@ -84,7 +84,8 @@ def project_backward(dout, inputs, W_input, b):
 def unroll(step, params, projected, state, real, reverse, apart=False):
     """projected (B, T, *), state (B, N) each -> (outputs (B, T, N), state), cache.
 
-    Steps may write over projected, or, apart, where each step's numbers lie together whatever axes they have.
+    Steps may write over projected; with apart=True they write to an array of their own, in which each step lies
+    together.
     """
     T = projected.shape[1]
     dtype = np.result_type(projected, *state, *params.values())

@@ -2,7 +2,7 @@
 
     model = pretrained.minilm()
     tokens, lengths = wordpiece.encode(["A cat sleeps."], model.vocabulary, model.longest)
-    hidden, cache = minilm.forward(model.params, tokens, lengths=lengths)
+    hidden = minilm.reader(model.params)(tokens, lengths=lengths)
 
 The model is all-MiniLM-L6-v2 (Apache 2.0), 22.6 million parameters, trained on a billion pairs of sentences. It comes
 as a package of its own, of which only the files are used:

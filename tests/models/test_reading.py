@@ -1,5 +1,7 @@
 """Reading: the layers of `block`, the norm last, without a backward; for any heads, scores, padding and batch."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from device import DeviceArray, waits
@@ -70,6 +72,76 @@ def test_scores_that_are_all_far_out(b):
     close(reading.read(reading.layers(blocks), x), expected(blocks, x))
 
 
+def far(params, single=np.float32):
+    """Scores of about 112 between values of about 1e10: totals are numbers, and products with them are not."""
+    for layer in params.values():
+        for name in ("query", "key"):
+            layer["look"][f"W_{name}"] *= 0.01
+            layer["look"][f"b_{name}"][...] = 7.4
+        layer["look"]["W_value"] *= 1e10
+        layer["look"]["b_value"] *= 1e10
+        layer["look"]["W_out"] *= 1e-10
+    return tree.astype(params, single)
+
+
+def test_totals_that_are_numbers_beside_contexts_that_are_not():
+    blocks, x = model(G=4), RNG.normal(size=(B, T, M))
+    single = far(blocks)
+    out = reading.read(reading.layers(single), x.astype(np.float32))
+    assert abs(out - expected(blocks, x)).max() <= 1e-4 * abs(out).max()
+
+
+def test_half_precision():
+    """Scores of about -20: their exponentials keep three bits of ten."""
+    blocks, x = model(L=1), RNG.normal(size=(B, T, M))
+    for name, b in (("query", -3), ("key", 3)):
+        blocks["0"]["look"][f"W_{name}"] *= 0.1
+        blocks["0"]["look"][f"b_{name}"][...] = b
+    out = reading.read(reading.layers(tree.astype(blocks, np.float16)), x.astype(np.float16))
+    assert out.dtype == np.float16 and abs(out - expected(blocks, x)).max() <= 0.02 * abs(out).max()
+
+
+@pytest.mark.parametrize("wide", ["blocks", "x", "one gain"])
+def test_the_widest_of_all_decides(wide):
+    blocks, x = model(), RNG.normal(size=(B, T, M))
+    right = expected(blocks, x)
+    single = blocks if wide == "blocks" else tree.astype(blocks, np.float32)
+    if wide == "one gain":
+        single["1"]["norm_feed"]["gain"] = blocks["1"]["norm_feed"]["gain"]
+    out = reading.read(reading.layers(single), x if wide == "x" else x.astype(np.float32))
+    assert out.dtype == np.float64 and np.allclose(out, right, atol=1e-4)
+
+
+def test_a_long_sentence_takes_no_more_memory_than_its_scores_a_few_at_a_time(monkeypatch):
+    def peak(T):
+        layers, x = reading.layers(model(L=1, H=8, G=8)), RNG.normal(size=(1, T, M))
+        tracemalloc.start()
+        try:
+            out = reading.read(layers, x)
+            return out, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    monkeypatch.setattr(reading, "ROWS", 32)
+    (_, short), (_, long) = peak(128), peak(512)
+    assert long < 6 * short  # 16 times the scores
+    blocks, x = model(), RNG.normal(size=(2, 70, M))
+    real = np.arange(70) < np.array([[70], [41]])
+    close(reading.read(reading.layers(blocks), x, real), expected(blocks, x, np.array([70, 41])), real)
+
+
+def test_what_does_not_fit_is_said():
+    blocks, x = model(G=2), RNG.normal(size=(B, T, M))
+    with pytest.raises(ValueError, match="activation must be one of gelu, gelu_tanh, relu, silu but is 'swish'"):
+        reading.read(reading.layers(blocks), x, activation="swish")
+    with pytest.raises(ValueError, match="with M=8 model features but came with shape"):
+        reading.read(reading.layers(blocks), x[..., 1:])
+    look = blocks["1"]["look"]
+    look |= {"W_query": look["W_query"][:, :3], "b_query": look["b_query"][:3], "W_out": look["W_out"][:3]}
+    with pytest.raises(ValueError, match="the H=3 heads cannot share G=2 key/value heads evenly"):
+        reading.layers(blocks)
+
+
 def test_what_is_not_real_does_not_matter():
     """Not even NaN, nor how many sentences stand beside; where nothing is real nothing is found."""
     blocks, x = model(), RNG.normal(size=(B, T, M))
@@ -81,7 +153,7 @@ def test_what_is_not_real_does_not_matter():
         if length:
             close(reading.read(layers, x[b : b + 1, :length]), out[b : b + 1, :length])
     assert np.isfinite(out).all()
-    assert reading.read(layers, x[:0]).shape == (0, T, M)
+    assert reading.read(layers, x[:0]).shape == (0, T, M) and reading.read(layers, x[:, :0]).shape == (B, 0, M)
 
 
 @pytest.mark.parametrize("rows", [1, 2 * T, 2 * T + 1])

@@ -46,7 +46,7 @@ def test_one_more_step_gives_the_logits_of_the_full_forward(kind):
     params["embed"][0] = 2
     full, _ = language_model.forward(params, tokens, **KINDS[kind])
     settings = {"positions": None, "norm_first": True, "activation": "gelu"} | KINDS[kind]
-    layers = stepping.layers(params["blocks"], 2, 7, norm_first=settings["norm_first"])
+    layers = stepping.layers(params["blocks"], 2, 7, np.float64, norm_first=settings["norm_first"])
     for start, end in ((0, 3), (3, 4), (4, 6), (6, 7)):
         logits = language_model._further(params, tokens[:, start:end], layers, start, **settings)
         assert abs(logits - full[:, end - 1]).max() <= 1e-12 * abs(full).max()
@@ -60,7 +60,7 @@ def test_steps_whose_scores_need_a_peak(layer, norm_first, times):
     params["blocks"][layer]["look"]["W_query"] *= times
     full, _ = language_model.forward(params, tokens, norm_first=norm_first)
     settings = {"positions": None, "norm_first": norm_first, "activation": "gelu"}
-    layers = stepping.layers(params["blocks"], 2, 6, norm_first=norm_first)
+    layers = stepping.layers(params["blocks"], 2, 6, np.float64, norm_first=norm_first)
     for start, end in ((0, 4), (4, 5), (5, 6)):
         logits = language_model._further(params, tokens[:, start:end], layers, start, **settings)
         assert np.isfinite(logits).all() and abs(logits - full[:, end - 1]).max() <= 1e-12 * abs(full).max()
@@ -75,11 +75,49 @@ def test_steps_whose_exponentials_keep_few_digits():
         look[f"b_{name}"][...] = b
     full, _ = language_model.forward(params, tokens)
     single = tree.astype(params, np.float32)
-    layers = stepping.layers(single["blocks"], 2, 6)
+    layers = stepping.layers(single["blocks"], 2, 6, np.float32)
     for start, end in ((0, 4), (4, 5), (5, 6)):
         x = language_model._embed(single, tokens[:, start:end], start, language_model._placed(single, end, None))
         logits = stepping.step(layers, single["norm"], x, start)[:, -1] @ single["embed"].mT
         assert logits.dtype == np.float32 and abs(logits - full[:, end - 1]).max() <= 1e-5 * abs(full).max()
+
+
+def test_steps_in_half_precision():
+    params, tokens = model(), RNG.integers(V, size=(2, 3))
+    for name, b in (("query", -3), ("key", 3)):
+        params["blocks"]["0"]["look"][f"W_{name}"] *= 0.1
+        params["blocks"]["0"]["look"][f"b_{name}"][...] = b
+    half = tree.astype(params, np.float16)
+    layers = stepping.layers(half["blocks"], 2, 3, np.float16)
+    settings = {"positions": None, "norm_first": True, "activation": "gelu"}
+    logits = language_model._further(half, tokens, layers, 0, **settings)
+    full, _ = language_model.forward(params, tokens)
+    assert logits.dtype == np.float16 and abs(logits - full[:, -1]).max() <= 0.05 * abs(full).max()
+
+
+def test_writing_where_layers_differ_and_where_nobody_begins():
+    params, tokens = model(), RNG.integers(V, size=(2, 3))
+    assert language_model.generate(params, tokens[:0], steps=2).shape == (0, 5)
+    params["blocks"]["1"] = block.init(RNG, M=8, H=2, F=12)
+    out = language_model.generate(params, tokens, steps=4)
+    logits, _ = language_model.forward(params, out)
+    assert (logits[:, 2:-1].argmax(axis=-1) == out[:, 3:]).all()
+    look = params["blocks"]["0"]["look"]
+    look |= {"W_query": look["W_query"][:, :3], "b_query": look["b_query"][:3], "W_out": look["W_out"][:3]}
+    with pytest.raises(ValueError, match="the H=3 heads cannot share G=2 key/value heads evenly"):
+        language_model.generate(params, tokens, steps=1)
+
+
+def test_what_is_kept_is_as_wide_as_the_steps():
+    params, tokens = model(), RNG.integers(V, size=(2, 4))
+    mixed = params | {"blocks": tree.astype(params["blocks"], np.float32)}
+    layers = stepping.layers(mixed["blocks"], 2, 4, np.float64)
+    settings = {"positions": None, "norm_first": True, "activation": "gelu"}
+    full, _ = language_model.forward(mixed, tokens)
+    for t in range(4):
+        logits = language_model._further(mixed, tokens[:, t : t + 1], layers, t, **settings)
+        assert abs(logits - full[:, t]).max() <= 1e-6 * abs(full).max()
+    assert layers[0].keys.dtype == logits.dtype == np.float64
 
 
 @pytest.mark.parametrize("piece", [1, 3, 5, 6])
