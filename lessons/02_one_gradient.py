@@ -228,8 +228,9 @@ agree([dx, dW, db], list(linear_backward(dlogits, x, W, b)))
 agree(db, unbroadcast(dlogits, b))
 
 # %% [markdown]
-# This is the library's own code of the backward pass. `_rows` and `product` let x have any number of leading axes;
-# `cross_entropy_backward` can besides ignore some targets and soften what is desired, and divides by what it counts:
+# This is the library's own code of the backward pass. `_rows` and `product` let x have any number of leading axes, and
+# `column_sum` adds up all rows, as `sum(axis=0)` does; `cross_entropy_backward` can besides ignore some targets and
+# soften what is desired, and divides by what it counts:
 
 # %%
 source(linear_backward, unbroadcast, cross_entropy_backward)

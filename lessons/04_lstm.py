@@ -359,7 +359,7 @@ print(f"an open gate: sigmoid(1) = {sigmoid(1):.2f}; without the bias: sigmoid(0
 # slopes, which do not depend on the gradient, are found for many steps at once.
 
 # %%
-source(lstm.move, lstm.slopes, lstm.move_backward)
+source(lstm.move, lstm.slopes, lstm._of_sigmoid, lstm._of_tanh, lstm.move_backward)
 
 # %% [markdown]
 # ## A surprise

@@ -294,7 +294,7 @@ for b, n in enumerate(lengths):
     agree(np.outer(np.arange(5) < n, away @ dout[b] / math.sqrt(m @ m) / n), dhidden[b])
 
 # %%
-source(minilm.forward, minilm.sentence_backward)
+source(minilm._embed, minilm.forward, minilm.sentence_backward)
 
 # %% [markdown]
 # ## What the heads do
