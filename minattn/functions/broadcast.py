@@ -41,7 +41,10 @@ def row_dot(x, y):
 
 
 def column_sum(rows):
-    """rows (R, M) -> the sum of them all (M,): as a product with ones it takes half the time, where the BLAS can."""
+    """rows (R, M) -> the sum of them all (M,), as a product with ones, which takes half the time.
+
+    Beside other products alone: the threads of the BLAS that it may wake are in the way of ours for a while.
+    """
     if not rows.flags.c_contiguous:
         return rows.sum(axis=0)
     return np.ones_like(rows, shape=(len(rows),)) @ rows

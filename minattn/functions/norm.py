@@ -12,7 +12,7 @@ rms_norm: the same without the mean and the bias. Zhang & Sennrich 2019, arXiv:1
 import numpy as np
 
 from minattn import validate
-from minattn.functions.broadcast import column_sum, row_dot, row_sum, unbroadcast
+from minattn.functions.broadcast import row_dot, row_sum, unbroadcast
 from minattn.functions.tiles import by_rows
 
 EPS = 1e-5
@@ -39,9 +39,8 @@ def layer_norm_backward(dout, normalized, inverse_std, gain, bias=None):
     """-> dx, dgain, dbias. The gain stands inside both means: outside it is right only if all gains are equal."""
     M = gain.shape[-1]
     # out = gain * normalized + bias
-    drows = dout.reshape(-1, M)
-    dbias = None if bias is None else column_sum(drows)
-    dgain = np.einsum("rm,rm->m", drows, normalized.reshape(-1, M))
+    dbias = unbroadcast(dout, bias)
+    dgain = np.einsum("rm,rm->m", dout.reshape(-1, M), normalized.reshape(-1, M))
 
     def rows(dout, normalized, inverse_std, dx, room):
         dnormalized = np.multiply(dout, gain, out=dx)

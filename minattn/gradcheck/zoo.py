@@ -624,7 +624,7 @@ ZOO = [
         "Inside the root it keeps the slope finite where all x are equal; outside, backward is another one too.",
         "normalized = (x - mean) / sqrt(var + eps)"),
     Bug("layer norm: the gain's gradient is that of the bias", NORM,
-        {'dgain = np.einsum("rm,rm->m", drows, normalized.reshape(-1, M))':
+        {'dgain = np.einsum("rm,rm->m", dout.reshape(-1, M), normalized.reshape(-1, M))':
          "dgain = unbroadcast(dout, gain)"}, "layer_norm", "gain and bias",
         "The gain multiplies normalized, so normalized is its slope.",
         "dgain = sum over rows of dout normalized"),
