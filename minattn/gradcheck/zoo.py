@@ -1028,7 +1028,7 @@ ZOO = [
         "The candidate is tanh of its sum: the slope of tanh stands between them.",
         "dcandidate = dn (1 - n^2)"),
     Bug("gru: b_hidden's gradient is not reset", GRU,
-        {"drecalled.sum(axis=(0, 1))": "dprojected.sum(axis=(0, 1))"}, "gru", "batch",
+        {"column_sum(in_rows(drecalled))": "column_sum(in_rows(dprojected))"}, "gru", "batch",
         "The bias of the hidden side stands inside the bracket that r multiplies.",
         "db_hidden_n = sum over sequences and steps of dcandidate r"),
     Bug("gru: W_input's gradient is assigned at each step, not added", GRU,

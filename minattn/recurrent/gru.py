@@ -17,10 +17,12 @@ import numpy as np
 
 from minattn import validate
 from minattn.functions import sigmoid, sigmoid_backward, tanh, tanh_backward
+from minattn.functions.broadcast import column_sum
 from minattn.recurrent import plain
 from minattn.recurrent.unroll import (
     hidden_weight,
     hide,
+    in_rows,
     project,
     project_backward,
     real_steps,
@@ -114,7 +116,7 @@ def weights_backward(dprojected, steps):
     """-> the gradients of W_hidden and b_hidden, dprojected (B, T, 3N) being those at the input side of every step."""
     # recalled = hidden @ W_hidden + b_hidden
     drecalled = time_first(_recalled_backward(time_first(dprojected), np.stack([step.r for step in steps])))
-    return {"W_hidden": hidden_weight(drecalled, steps), "b_hidden": drecalled.sum(axis=(0, 1))}
+    return {"W_hidden": hidden_weight(drecalled, steps), "b_hidden": column_sum(in_rows(drecalled))}
 
 
 def forward(params, inputs, state=None, *, lengths=None, reverse=False):

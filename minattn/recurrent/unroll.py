@@ -150,7 +150,12 @@ def weights_backward(dprojected, steps):
 
 def hidden_weight(dproduct, steps):
     """dW_hidden = sum over steps of hidden^T dproduct, hidden being the state that entered: one product for all."""
-    return hidden_rows(steps).mT @ time_first(dproduct).reshape(-1, dproduct.shape[-1])
+    return hidden_rows(steps).mT @ in_rows(dproduct)
+
+
+def in_rows(x):
+    """(B, T, *) -> (T B, *), one step after the other."""
+    return time_first(x).reshape(-1, x.shape[-1])
 
 
 def hidden_rows(steps):
