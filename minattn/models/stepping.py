@@ -113,7 +113,7 @@ def _look(layer, x, t, place, bias, rotary, peak):
     if rotary:
         query, key = turn(query, place, rotary), turn(key, place, rotary)      # (B, H, t, D), (B, G, t, D)
     layer.keys[:, :, place:S], layer.values[:, :, place:S] = key, value
-    scores = query.reshape(B, G, H // G * t, D) @ layer.keys[:, :, :S].mT     # (B, G, H / G t, S)
+    scores = query.reshape(B, G, H // G * t, D) @ layer.keys[:, :, :S].mT      # (B, G, H / G t, S)
     if bias is not None:
         scores = (scores.reshape(B, H, t, S) + LOG2_E * bias).reshape(scores.shape)
     if t > 1:

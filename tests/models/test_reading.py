@@ -72,21 +72,17 @@ def test_scores_that_are_all_far_out(b):
     close(reading.read(reading.layers(blocks), x), expected(blocks, x))
 
 
-def far(params, single=np.float32):
-    """Scores of about 112 between values of about 1e10: totals are numbers, and products with them are not."""
-    for layer in params.values():
+def test_totals_that_are_numbers_beside_contexts_that_are_not():
+    """Scores of about 112 between values of about 1e10, in single precision."""
+    blocks, x = model(G=4), RNG.normal(size=(B, T, M))
+    for layer in blocks.values():
         for name in ("query", "key"):
             layer["look"][f"W_{name}"] *= 0.01
             layer["look"][f"b_{name}"][...] = 7.4
         layer["look"]["W_value"] *= 1e10
         layer["look"]["b_value"] *= 1e10
         layer["look"]["W_out"] *= 1e-10
-    return tree.astype(params, single)
-
-
-def test_totals_that_are_numbers_beside_contexts_that_are_not():
-    blocks, x = model(G=4), RNG.normal(size=(B, T, M))
-    single = far(blocks)
+    single = tree.astype(blocks, np.float32)
     out = reading.read(reading.layers(single), x.astype(np.float32))
     assert abs(out - expected(blocks, x)).max() <= 1e-4 * abs(out).max()
 
